@@ -10,11 +10,13 @@ from pathlib import Path
 
 from bench.core.errors import UserError
 from bench.core.files import file_sha256, whole_folder, write_text
+from bench.core.locks import lock_of, locked
 from bench.report.study.images import Shown, Subject
 from bench.report.study.key import PAGE, Half, Key, KeyPair, key_path, write_key
 from bench.report.study.key import Subject as KeySubject
 from bench.report.study.page import ShownPair, encoding_of, page, picture
 from bench.report.study.protocol import QUESTIONS
+from bench.runs.records import moved_aside
 
 LEAST_SEED = 2**64
 """A seed that can be guessed gives the sides away to whoever has the page and this program."""
@@ -35,9 +37,11 @@ def secret_seed(given: int | None = None) -> int:
 
 def refuse_existing(folder: Path) -> None:
     """Raise UserError if a study is in the folder already: its raters' answers could not be read any more."""
-    for path in (folder, key_path(folder)):
+    key = key_path(folder)
+    for path in (folder, key):
         if path.exists():
-            raise UserError(f"{path} exists, and is not overwritten; fix: --out another folder")
+            cut = "" if folder.exists() else f", or, if its making was cut short, {moved_aside(key)}"
+            raise UserError(f"{path} exists, and is not overwritten; fix: --out another folder{cut}")
 
 
 def check_same(subjects: Sequence[Subject], shown: Sequence[Shown]) -> None:
@@ -58,7 +62,6 @@ def make_study(folder: Path, subjects: Sequence[Subject], shown: Sequence[Shown]
     pairs, by which the page orders them, say nothing about samples or sides.
     """
     check_same(subjects, shown)
-    refuse_existing(folder)
     first, second = shown
     prompts = first.prompts or ("",) * len(first.images)
     places = sorted(range(len(prompts)), key=lambda place: _drawn(seed, "name", place))
@@ -88,8 +91,10 @@ def make_study(folder: Path, subjects: Sequence[Subject], shown: Sequence[Shown]
             "pairs": keyed,
         }
     )
-    with whole_folder(folder) as temporary:
+    with locked(lock_of(folder)), whole_folder(folder) as temporary:
+        refuse_existing(folder)  # under the lock: another command may have made a study there
         write_text(temporary / PAGE, page(key.digest(), questions, pairs, height, width))
+        # The key is first: a page without its key would be answered in vain.
         write_key(key_path(folder), key, file_sha256(temporary / PAGE))
     return key_path(folder)
 

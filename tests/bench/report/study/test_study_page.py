@@ -6,7 +6,10 @@ import base64
 import io
 import json
 import re
+import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from bench.core.errors import UserError
 from bench.report.study import make as making
 from bench.report.study.images import Shown, Subject
 from bench.report.study.make import LEAST_SEED, make_study, secret_seed
+from bench.report.study.page import page
 from bench.report.study.statistics import share
 
 HOSTILE = ('</script><img src="https://evil.example/x.png" onerror="alert(1)">', "{{ 7 * 7 }}", "\u202e\x1b &amp;")
@@ -120,6 +124,35 @@ def test_a_study_is_never_overwritten(make: Callable[..., Study]) -> None:
     make()
     with pytest.raises(UserError, match=r"exists, and is not overwritten; fix: --out another folder$"):
         make()
+
+
+def test_of_several_commands_at_once_one_makes_the_study(
+    make: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one's key or page must not take the place of the first one's, which it does not fit."""
+
+    def slow(*given: Any) -> str:
+        time.sleep(0.1)  # long enough for all to be here, if nothing keeps them away
+        return page(*given)
+
+    monkeypatch.setattr(making, "page", slow)
+    with ThreadPoolExecutor(4) as pool:
+        tried = [pool.submit(make) for _ in range(4)]
+    refused = [str(one.exception()) for one in tried if one.exception()]
+    assert len(refused) == 3 and all("exists, and is not overwritten" in one for one in refused)
+    (study,) = (one.result() for one in tried if not one.exception())
+    assert len(study.key.pairs) == 8  # reading a key checks the page that lies beside it
+
+
+def test_a_key_without_its_page_is_kept_and_the_user_decides(make: Callable[..., Study]) -> None:
+    """A kill before the page took its place leaves the key alone; so does a user who moved the page elsewhere."""
+    study = make()
+    shutil.rmtree(study.folder)
+    said = rf"--out another folder, or, if its making was cut short, mv {study.key_path} {study.key_path}.aside$"
+    with pytest.raises(UserError, match=said):
+        make()
+    study.key_path.unlink()
+    make()
 
 
 def test_other_noise_is_refused(subjects: list[Subject], tmp_path: Path) -> None:
