@@ -30,6 +30,8 @@ FLOW_OPTIONS: Mapping[str, Any] = {
     "invert_sigmas": False,
 }
 """Options of a rectified flow's times beside its shift, with the values that schedulers without them have."""
+STEP = {"self", "model_output", "timestep", "sample"}
+"""What the pipelines of diffusers give to a scheduler's `step`."""
 EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 
 
@@ -99,7 +101,8 @@ def assumptions(scheduler: SchedulerMixin) -> dict[str, Any]:
     if name in EDM:
         return {"noise": "EDM's", "prediction_type": prediction, "sigma_data": options["sigma_data"]}
     table = getattr(scheduler, SCHEDULE, None)
-    if isinstance(table, Tensor) and "Inverse" not in name:  # those lead from an image to its noise
+    # The inverse ones lead from an image to its noise, and RePaint's step takes an image.
+    if isinstance(table, Tensor) and "Inverse" not in name and _required(type(scheduler)) == STEP:
         return {"noise": "betas", "prediction_type": prediction, SCHEDULE: table.double()}
     return {"noise": name}
 
@@ -143,6 +146,12 @@ def _made(kind: Any, config: Any) -> SchedulerMixin:
 
 def _takes(kind: type[SchedulerMixin]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind.__init__).parameters
+
+
+def _required(kind: type[SchedulerMixin]) -> set[str]:
+    """Return the arguments that a scheduler's `step` cannot do without."""
+    parameters = inspect.signature(kind.step).parameters.values()
+    return {one.name for one in parameters if one.default is one.empty}
 
 
 def _classes() -> Iterator[tuple[str, type[SchedulerMixin]]]:

@@ -90,7 +90,8 @@ def test_a_scheduler_of_other_networks_is_refused_with_those_that_fit(model: str
     [
         ("SD1.5", "EDMEulerScheduler", "the noise is EDM's for betas"),
         ("SD1.5", "FlowMatchHeunDiscreteScheduler", "the noise is a rectified flow for betas"),
-        ("SD2.1", "RePaintScheduler", "prediction_type is epsilon for v_prediction"),
+        ("SD1.5", "RePaintScheduler", "the noise is RePaintScheduler for betas"),
+        ("SD2.1", "CogVideoXDDIMScheduler", "another alphas_cumprod"),
         ("zero SNR", "PNDMScheduler", "another alphas_cumprod"),
         ("FLUX.1", "FlowMatchHeunDiscreteScheduler", "use_dynamic_shifting is False for True"),
         ("SANA", "FlowMatchEulerDiscreteScheduler", r"shift is 1\.0 for 3\.0"),
