@@ -81,7 +81,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
 
     @staticmethod
     def _schedule(scheduler: Mapping[str, Any]) -> VPSchedule:
-        from bench.models.text.stable_diffusion import schedule_of
+        from bench.models.text.vp_scheduler import schedule_of
 
         found = schedule_of(scheduler, "linear")
         if found.prediction != "epsilon":

@@ -78,7 +78,7 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
 
     @classmethod
     def from_pipeline(cls, pipeline: TextPipeline, resolution: int) -> Self:
-        from bench.models.text.stable_diffusion import schedule_of
+        from bench.models.text.vp_scheduler import schedule_of
 
         layout = pipeline.encoder.layout
         return cls(
@@ -87,7 +87,7 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
 
     @classmethod
     def schedule_options(cls, scheduler: Mapping[str, Any]) -> dict[str, Any]:
-        from bench.models.text.stable_diffusion import schedule_of
+        from bench.models.text.vp_scheduler import schedule_of
 
         found = schedule_of(scheduler)
         return {"prediction": found.prediction, "beta_start": found.beta_start, "beta_end": found.beta_end}

@@ -47,7 +47,8 @@ def schedule_options(scheduler: Mapping[str, Any]) -> dict[str, float]:
     """Return what a scheduler's configuration says of the shift. Raises UserError for unknown kinds."""
     for key, known in {"_class_name": KIND, **KNOWN}.items():
         if scheduler.get(key, known) != known:
-            raise UserError(f"the scheduler's {key} is {_shown(scheduler[key])}; only {known!r} is known here")
+            what = f"the scheduler's {key} is {_shown(scheduler[key])}; only {known!r} is known here"
+            raise UserError(f"{what}; fix: name a model with such a scheduler")
     defaults = DYNAMIC if scheduler.get("use_dynamic_shifting", False) else STATIC
     found = {key: scheduler.get(key, default) for key, default in defaults.items()}
     for key, value in found.items():

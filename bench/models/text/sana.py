@@ -56,7 +56,8 @@ def flow_scheduler(scheduler: Mapping[str, Any]) -> Mapping[str, Any]:
     for key, known in OPTIONS.get(kind, {}).items():
         if (scheduler.get(key) or None) != (known or None):
             found = printable(repr(scheduler.get(key)))[:80]
-            raise UserError(f"the scheduler's {key} is {found}; only {known!r} is known here")
+            what = f"the scheduler's {key} is {found}; only {known!r} is known here"
+            raise UserError(f"{what}; fix: download the pipeline again")
     if kind == KIND:
         return scheduler
     common = {key: scheduler[key] for key in KNOWN if key in scheduler}

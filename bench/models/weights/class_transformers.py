@@ -15,6 +15,8 @@ from bench.models.backbones.dit import ClassTransformer, DiTDenoiser, SiTDenoise
 from bench.models.descriptions import DESCRIPTION
 from bench.models.saved import load_denoiser
 from bench.models.schedules import FlowSchedule, VPSchedule
+from bench.models.text.flow_scheduler import STATIC, schedule_options
+from bench.models.text.vp_scheduler import schedule_of
 from bench.models.weights.dit import read_official
 from bench.models.weights.folders import load_network
 from bench.models.weights.state_dicts import require
@@ -81,19 +83,14 @@ def _schedule(pipeline: Path, kind: Kind) -> VPSchedule | None:
             f"{pipeline} is a pipeline of {other}, by its scheduler {printable(about.get('_class_name'))[:80]}; "
             "fix: name it to the task of that family"
         )
-    if is_flow:
-        if about.get("shift", 1.0) != 1 or about.get("use_dynamic_shifting"):
-            raise UserError(f"{path} has a shift, and SiT has none; fix: name another folder")
-        return None
-    expected = {"beta_schedule": "linear", "prediction_type": "epsilon", "trained_betas": None}
-    defaults = {"beta_schedule": "linear", "prediction_type": "epsilon", "beta_start": 1e-4, "beta_end": 0.02}
-    given = {**defaults, "num_train_timesteps": 1000, **about}
-    if wrong := [name for name, value in expected.items() if given.get(name) != value]:
-        found = ", ".join(f"{name} is {printable(given.get(name))[:40]}" for name in wrong)
-        raise UserError(f"{path}: {found}, and DiT predicts epsilon with linear betas; fix: name another folder")
     try:
-        return linear_schedule(
-            float(given["beta_start"]), float(given["beta_end"]), int(given["num_train_timesteps"])
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: download the pipeline again") from None
+        if is_flow:
+            if schedule_options(about) != STATIC:
+                raise UserError("it has a shift, and SiT has none; fix: name another folder")
+            return None
+        found = schedule_of(about, "linear")
+        if found.prediction != "epsilon":
+            raise UserError(f"it is for a network that predicts {found.prediction}; fix: name another folder")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return found

@@ -26,6 +26,8 @@ TORCH_ZIP = b"PK\x03\x04"
 TORCH_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The first bytes of files by torch.save before 1.6: a pickle that holds only this number."""
 LFS = b"version https://git-lfs"
+NESTED = ("ema", "state_dict")
+"""Where checkpoints of trainings keep a network's weights, by preference."""
 MAX_HEADER = 100_000_000
 """Largest safetensors header in bytes, the format's own limit."""
 
@@ -81,8 +83,9 @@ def refuse_pointer(path: Path, start: bytes) -> None:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a torch checkpoint (weights only) or a safetensors file: tensors by name, on the CPU.
 
-    A training checkpoint may keep them under `state_dict`, or their average under `ema`, beside other things.
-    Raises UserError if the file is damaged, holds more than tensors, or is another kind.
+    A training checkpoint may keep them under `state_dict`, and their average under `ema`, beside other things: the
+    average is read where there is one. Raises UserError if the file is damaged, holds more than tensors, or is
+    another kind.
     """
     kind = file_kind(path)
     try:
@@ -99,9 +102,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is cut short, damaged or holds more than weights ({what}); "
             "nothing in it was run; fix: download it again"
         ) from None
-    for nested in ("state_dict", "ema"):
-        if isinstance(state, dict) and isinstance(state.get(nested), dict):
-            state = state[nested]
+    for _ in NESTED:  # one may lie in the other
+        inner = next((n for n in NESTED if isinstance(state, dict) and isinstance(state.get(n), dict)), None)
+        state = state if inner is None else state[inner]
     if not isinstance(state, dict):
         raise UserError(f"{path} holds a {type(state).__name__}, not a network's weights by name")
     for name, value in state.items():

@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.core.errors import UserError
 from bench.models.text.hub import named_folder
 from bench.models.text.pipelines import load_pipeline, load_tiny_vae
-from bench.models.text.stable_diffusion import schedule_of
+from bench.models.text.vp_scheduler import schedule_of
 
 
 def test_a_folder_of_sd15(sd15_folder: Path) -> None:
@@ -195,7 +195,11 @@ class TestSchedule:
         ("key", "value", "message"),
         [
             ("beta_schedule", "linear", "beta_schedule is 'linear'; only 'scaled_linear'"),
-            ("prediction_type", "sample", "prediction_type is 'sample'; known: epsilon, v_prediction"),
+            (
+                "prediction_type",
+                "sample",
+                "prediction_type is 'sample'; only 'epsilon' or 'v_prediction'",
+            ),
             ("rescale_betas_zero_snr", True, "rescale_betas_zero_snr is True; only False"),
             ("trained_betas", [0.1, 0.2], r"trained_betas is \[0.1, 0.2\]; only None"),
             (

@@ -46,6 +46,25 @@ def test_every_form_is_read_bit_for_bit(form: str, tmp_path: Path) -> None:
     assert found.keys() == STATE.keys() and all(torch.equal(found[name], STATE[name]) for name in STATE)
 
 
+def test_a_training_s_average_is_read_wherever_it_lies(tmp_path: Path) -> None:
+    trained = {name: value + 1 for name, value in STATE.items()}
+    for name, training, expected in (
+        ("model", {"model": trained, "ema": STATE, "opt": {"state": {}}}, STATE),
+        ("before", {"state_dict": trained, "ema": STATE, "epoch": 3}, STATE),
+        ("after", {"ema": STATE, "state_dict": trained}, STATE),
+        ("within", {"state_dict": {"ema": STATE, "model": trained}}, STATE),
+        ("below", {"ema": {"state_dict": STATE, "decay": 0.99}, "state_dict": trained}, STATE),
+        ("alone", {"state_dict": trained, "ema": None}, trained),
+    ):
+        torch.save(training, tmp_path / name)
+        found = read_state_dict(tmp_path / name)
+        assert found.keys() == expected.keys(), name
+        assert all(torch.equal(found[key], expected[key]) for key in expected), name
+    torch.save({"model": trained, "opt": {}}, tmp_path / "raw")
+    with pytest.raises(UserError, match=r"more than a network's weights by name, such as 'model' \(a dict\)"):
+        read_state_dict(tmp_path / "raw")
+
+
 def test_a_header_whose_length_begins_like_a_pickle(tmp_path: Path) -> None:
     """One safetensors file of 32 has a header of 128 mod 256 bytes, and the first byte of every pickle is 128."""
     path = tmp_path / "weights.safetensors"
