@@ -62,10 +62,11 @@ class FigureReader:
     def send(self, done: int, figures: dict[str, Tensor], rate: float, logged: bool) -> None:
         """Average the figures of iteration number `done` over processes, and send them to the CPU.
 
-        The same exchange lets the processes agree whether one of them received a signal to stop.
+        The same exchange lets several processes agree whether one of them received a signal to stop.
         """
-        device = self.accelerator.device
-        asked = torch.full((), float(self.stop.heard is not None), device=device)
+        device, heard = self.accelerator.device, self.stop.heard is not None
+        self.stop_agreed |= heard and self.accelerator.num_processes == 1
+        asked = torch.full((), float(heard), device=device)
         # All figures leave the device in one transfer.
         stacked = torch.stack([*(f.detach().float().to(device) for f in figures.values()), asked])
         mean = self.accelerator.reduce(stacked, "mean")

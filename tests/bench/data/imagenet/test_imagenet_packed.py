@@ -59,7 +59,7 @@ def test_verify_finds_one_changed_bit(name: str, packed: PackedImages) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=f"{name} has changed: its SHA-256 is .*; fix: delete"):
+    with pytest.raises(UserError, match=f"{name} has changed: its SHA-256 is .*; fix: rm -r"):
         open_packed(packed.folder).verify()
 
 
@@ -78,7 +78,7 @@ def test_files_cut_short_missing_or_of_another_shape_are_refused(packed: PackedI
     with pytest.raises(UserError, match=r"images.npy is missing, cut short or damaged"):
         open_packed(packed.folder)
     images.unlink()
-    with pytest.raises(UserError, match=r"images.npy is missing, .*; fix: delete"):
+    with pytest.raises(UserError, match=r"images.npy is missing, .*; fix: rm -r"):
         open_packed(packed.folder)
 
 
@@ -96,7 +96,7 @@ def test_a_manifest_that_is_not_ours_is_refused(
     fields: dict[str, object], message: str, packed: PackedImages
 ) -> None:
     edit(packed.folder, **fields)
-    with pytest.raises(UserError, match=rf"manifest.json is damaged \(.*{message}.*\); fix: delete"):
+    with pytest.raises(UserError, match=rf"manifest.json is damaged \(.*{message}.*\); fix: rm -r"):
         open_packed(packed.folder)
 
 

@@ -293,7 +293,7 @@ def test_damaged_folders(tmp_path: Path, folder: Path, pack: Pack) -> None:
         (packed / name).write_bytes(data)
         with pytest.raises(UserError, match=message) as caught:
             open_latents(packed).verify()
-        assert "fix: delete" in str(caught.value)
+        assert "fix: rm -r" in str(caught.value)
         (packed / name).write_bytes(whole)
 
     latents, captions = (packed / "latents.npy").read_bytes(), (packed / "captions.jsonl").read_bytes()
