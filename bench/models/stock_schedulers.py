@@ -19,16 +19,12 @@ from torch import Tensor
 from bench.core.errors import UserError, first_line, listed, unknown
 from bench.core.escape import printable
 from bench.core.files import read_json
+from bench.models.text.flow_scheduler import TIME_OPTIONS
 from bench.models.weights.folders import quiet
+from bench.models.weights.weight_files import PIPELINE_INDEX
 
 SCHEDULE = "alphas_cumprod"
-FLOW_OPTIONS: Mapping[str, Any] = {
-    "num_train_timesteps": 1000,
-    "use_dynamic_shifting": False,
-    "shift_terminal": None,
-    "time_shift_type": "exponential",
-    "invert_sigmas": False,
-}
+FLOW_OPTIONS: Mapping[str, Any] = {**TIME_OPTIONS, "use_dynamic_shifting": False}
 """Options of a rectified flow's times beside its shift, with the values that schedulers without them have."""
 STEP = {"self", "model_output", "timestep", "sample"}
 """What the pipelines of diffusers give to a scheduler's `step`."""
@@ -45,7 +41,7 @@ def scheduler_class(name: str) -> type[SchedulerMixin]:
 
 def own_scheduler(folder: Path) -> SchedulerMixin:
     """Make the scheduler of a pipeline's folder. Raises UserError if it has none that diffusers knows."""
-    named = read_json(folder / "model_index.json").get("scheduler")
+    named = read_json(folder / PIPELINE_INDEX).get("scheduler")
     kind = dict(_classes()).get(named[1]) if isinstance(named, list) and len(named) == 2 else None
     if kind is None:
         raise UserError(

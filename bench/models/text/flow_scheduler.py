@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.core.escape import printable
 from bench.models.schedules import FlowSchedule, dynamic_shift
+from bench.models.text.scheduler_options import shown, unknown_option
 
 KIND = "FlowMatchEulerDiscreteScheduler"
-KNOWN: Mapping[str, Any] = {
+TIME_OPTIONS: Mapping[str, Any] = {
     "num_train_timesteps": 1000,
     "invert_sigmas": False,
     "shift_terminal": None,
     "time_shift_type": "exponential",
+}
+"""Options of a flow's times beside the shift, with diffusers' defaults."""
+KNOWN: Mapping[str, Any] = {
+    **TIME_OPTIONS,
     "use_beta_sigmas": False,
     "use_exponential_sigmas": False,
     "use_karras_sigmas": False,
@@ -47,13 +51,12 @@ def schedule_options(scheduler: Mapping[str, Any]) -> dict[str, float]:
     """Return what a scheduler's configuration says of the shift. Raises UserError for unknown kinds."""
     for key, known in {"_class_name": KIND, **KNOWN}.items():
         if scheduler.get(key, known) != known:
-            what = f"the scheduler's {key} is {_shown(scheduler[key])}; only {known!r} is known here"
-            raise UserError(f"{what}; fix: name a model with such a scheduler")
+            raise unknown_option(key, scheduler[key], repr(known))
     defaults = DYNAMIC if scheduler.get("use_dynamic_shifting", False) else STATIC
     found = {key: scheduler.get(key, default) for key, default in defaults.items()}
     for key, value in found.items():
         if type(value) not in (int, float) or not 0 < value < math.inf:
-            what = f"the scheduler's {key} is {_shown(value)}, and a positive number is wanted"
+            what = f"the scheduler's {key} is {shown(value)}, and a positive number is wanted"
             raise UserError(f"{what}; fix: download it again")
     if not found.get("base_image_seq_len", 0) < found.get("max_image_seq_len", 1):
         raise UserError(
@@ -61,7 +64,3 @@ def schedule_options(scheduler: Mapping[str, Any]) -> dict[str, float]:
             f"base_image_seq_len, {found['base_image_seq_len']:g}; fix: download it again"
         )
     return {key: float(value) for key, value in found.items()}
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value))[:80]

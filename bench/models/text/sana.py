@@ -10,13 +10,13 @@ from diffusers import AutoencoderDC
 from transformers import Gemma2Model, GemmaTokenizer
 
 from bench.core.errors import UserError
-from bench.core.escape import printable
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import KIND, KNOWN
 from bench.models.text.gemma import GemmaEncoder
 from bench.models.text.latents import LatentSpace
 from bench.models.text.parts import read_scheduler, read_tokenizer
+from bench.models.text.scheduler_options import shown, unknown_option
 from bench.models.weights.folders import load_network
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -50,14 +50,12 @@ def flow_scheduler(scheduler: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = scheduler.get("_class_name")
     if kind not in (*OPTIONS, KIND):
         raise UserError(
-            f"the scheduler is {printable(repr(kind))[:80]}, and SANA's are {', '.join((*OPTIONS, KIND))}; "
+            f"the scheduler is {shown(kind)}, and SANA's are {', '.join((*OPTIONS, KIND))}; "
             "fix: download the pipeline again"
         )
     for key, known in OPTIONS.get(kind, {}).items():
         if (scheduler.get(key) or None) != (known or None):
-            found = printable(repr(scheduler.get(key)))[:80]
-            what = f"the scheduler's {key} is {found}; only {known!r} is known here"
-            raise UserError(f"{what}; fix: download the pipeline again")
+            raise unknown_option(key, scheduler.get(key), repr(known), fix="download the pipeline again")
     if kind == KIND:
         return scheduler
     common = {key: scheduler[key] for key in KNOWN if key in scheduler}

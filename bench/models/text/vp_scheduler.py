@@ -10,8 +10,8 @@ from typing import Any, Literal
 import diffusers
 
 from bench.core.errors import UserError, listed
-from bench.core.escape import printable
 from bench.models.schedules import Betas, VPSchedule
+from bench.models.text.scheduler_options import shown, unknown_option
 
 CHANGED_BY: Mapping[str, Any] = {
     "trained_betas": None,
@@ -36,20 +36,20 @@ def schedule_of(scheduler: Mapping[str, Any], betas: Betas = "scaled_linear") ->
     found = missing | dict(scheduler)
     for key, known in (missing | {"beta_schedule": betas}).items():
         if found[key] != known:
-            raise _unknown(key, found[key], repr(known))
+            raise unknown_option(key, found[key], repr(known))
     predictions: dict[str, Literal["epsilon", "v"]] = {"epsilon": "epsilon", "v_prediction": "v"}
     prediction = found.get("prediction_type", "epsilon")
     if not isinstance(prediction, str) or prediction not in predictions:
-        raise _unknown("prediction_type", prediction, " or ".join(map(repr, predictions)))
+        raise unknown_option("prediction_type", prediction, " or ".join(map(repr, predictions)))
     start, end, steps = (scheduler[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
     numbers = all(type(beta) in (int, float) and math.isfinite(beta) for beta in (start, end))
     if not numbers or not 0 < start <= end < 1:
         raise UserError(
-            f"the scheduler's beta_start is {_shown(start)} and its beta_end {_shown(end)}; they must be "
+            f"the scheduler's beta_start is {shown(start)} and its beta_end {shown(end)}; they must be "
             "numbers between 0 and 1 in ascending order; fix: download it again"
         )
     if type(steps) is not int or steps != TIMES:
-        raise _unknown("num_train_timesteps", steps, str(TIMES))
+        raise unknown_option("num_train_timesteps", steps, str(TIMES))
     return VPSchedule(predictions[prediction], float(start), float(end), steps, betas)
 
 
@@ -59,15 +59,6 @@ def _refuse_other_kinds(scheduler: Mapping[str, Any]) -> None:
     kind = getattr(diffusers, named, None) if isinstance(named, str) and named.isidentifier() else None
     if named is not None and (kind is None or "beta_start" not in inspect.signature(kind.__init__).parameters):
         raise UserError(
-            f"the scheduler is a {_shown(named)}, which has no noise schedule of betas that is known here; "
+            f"the scheduler is a {shown(named)}, which has no noise schedule of betas that is known here; "
             "fix: name a teacher with a scheduler of Stable Diffusion's kind"
         )
-
-
-def _unknown(key: str, value: Any, known: str) -> UserError:
-    what = f"the scheduler's {key} is {_shown(value)}; only {known} is known here"
-    return UserError(f"{what}; fix: name a model with such a scheduler")
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value))[:80]
