@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 from bench.core.errors import UserError, first_line
 from bench.core.escape import is_name
 from bench.core.stopping import Interrupted, Stopped
-from bench.features.base import FeatureExtractor, Weights
+from bench.features.base import FeatureExtractor
 from bench.metrics.info import MetricInfo
 from bench.task.base import Task
-from bench.task.declaration import Baseline
-from bench.task.protocol import Protocol
+from bench.task.protocol import MAIN
 
 NAMES = "letters, digits and _ . + - inside"
 """The characters of a registered name, which becomes part of paths and commands."""
@@ -63,59 +63,39 @@ def refuse_odd_distiller(distiller: type[Any], origin: str) -> None:
 
 
 def refuse_odd_name(thing: Any, kind: str, origin: str) -> None:
-    """Raise UserError if the name or the summary of what is registered is of a wrong type."""
-    _refuse_unless(is_name(thing.name), f"{origin}: a {kind} has the name {thing.name!r}", NAMES)
-    called = f"{origin}: {kind} {thing.name!r}"
-    _refuse_unless(isinstance(thing.summary, str), f"{called} has the summary {thing.summary!r}", "text")
+    """Raise UserError if the name or the summary of what is registered is of a wrong type, or is not there."""
+    name, summary = (getattr(thing, field, None) for field in ("name", "summary"))
+    _refuse_unless(is_name(name), f"{origin}: a {kind} has the name {name!r}", NAMES)
+    _refuse_unless(isinstance(summary, str), f"{origin}: {kind} {name!r} has the summary {summary!r}", "text")
 
 
 def refuse_odd_metric(info: MetricInfo, called: str) -> None:
-    """Raise UserError if what is listed of a metric is of a wrong type."""
-    _refuse_unless(isinstance(info.title, str), f"{called} has the title {info.title!r}", "text")
-    known = info.direction in ("lower", "higher")
-    _refuse_unless(known, f"{called} has the direction {info.direction!r}", "'lower' or 'higher'")
-    enough = isinstance(info.min_samples, int)
-    _refuse_unless(enough, f"{called} has the min_samples {info.min_samples!r}", "a whole number")
+    """Raise UserError if a metric cannot be measured as it is listed."""
     _refuse_unless(
         is_name(info.extractor), f"{called} has the extractor {info.extractor!r}", "an extractor's name"
     )
-    _refuse_unless(bool(info.implementation), f"{called} has no implementation", "a class, 'module:Class'")
+    named = re.fullmatch(r"[\w.@]+:[\w.]+", info.implementation) is not None
+    _refuse_unless(named, f"{called} has the implementation {info.implementation!r}", "a class, 'module:Class'")
+    _refuse_unless(info.min_samples > 0, f"{called} has the min_samples {info.min_samples!r}", "1 or more")
 
 
 def refuse_odd_extractor(extractor: FeatureExtractor, called: str) -> None:
-    """Raise UserError if what is listed of a feature extractor is of a wrong type."""
-    _refuse_unless(
-        isinstance(extractor.preprocessing, str),
-        f"{called} has the preprocessing {extractor.preprocessing!r}",
-        "text",
-    )
-    weights = extractor.weights
-    fits = isinstance(weights, tuple) and all(isinstance(one, Weights) for one in weights)
-    _refuse_unless(fits, f"{called} has the weights {weights!r}", "a tuple of Weights")
+    """Raise UserError if metrics could not tell a feature extractor from that of each protocol."""
+    _refuse_unless(extractor.name != MAIN, f"{called} has the name of every protocol's own", "another one")
 
 
 def refuse_odd_task(task: Task, called: str) -> None:
-    """Raise UserError if what is declared of a task is of a wrong type."""
-    _refuse_unless(
-        task.scale in ("micro", "paper"), f"{called} has the scale {task.scale!r}", "'micro' or 'paper'"
-    )
-    shape = task.image_shape
-    sizes = isinstance(shape, tuple) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+    """Raise UserError if the values of a task's declaration do not go together."""
+    shape, protocol = task.image_shape, task.protocol
+    sizes = all(size > 0 for size in shape)
     _refuse_unless(sizes, f"{called} has the image_shape {shape!r}", "three whole numbers (C, H, W)")
-    known = isinstance(task.protocol, Protocol)
-    _refuse_unless(known, f"{called} has the protocol {task.protocol!r}", "a Protocol")
-    _refuse_unless(is_name(task.protocol.name), f"{called} has the protocol name {task.protocol.name!r}", NAMES)
-    for name, baseline in _items(task.baselines, f"{called} has the baselines"):
-        fits = isinstance(baseline, Baseline) and baseline.name == name and is_name(name)
+    _refuse_unless(is_name(protocol.name), f"{called} has the protocol name {protocol.name!r}", NAMES)
+    for what in ("samples", "repetitions", "images_per_prompt", "neighbours"):
+        count = getattr(protocol, what)
+        _refuse_unless(count > 0, f"{called}: its protocol has the {what} {count!r}", "1 or more")
+    for name, baseline in task.baselines.items():
+        fits = baseline.name == name and is_name(name)
         _refuse_unless(fits, f"{called} has the baseline {name!r}", f"a Baseline of the same name: {NAMES}")
-    for what, licence in _items(task.licences, f"{called} has the licences"):
-        _refuse_unless(isinstance(licence, str), f"{called} has the licence {what!r}: {licence!r}", "text")
-    _refuse_unless(isinstance(task.recipes, str), f"{called} has the recipes {task.recipes!r}", "a task's name")
-
-
-def _items(found: Any, what: str) -> list[tuple[Any, Any]]:
-    _refuse_unless(isinstance(found, Mapping), f"{what} {found!r}", "a table")
-    return list(found.items())
 
 
 def _refuse_unless(right: bool, wrong: str, wanted: str) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 from bench.core.errors import UserError
 from bench.core.imports import load_class
 from bench.runs.plugins.checks import (
+    importing,
     refuse_odd_distiller,
     refuse_odd_extractor,
     refuse_odd_metric,
     refuse_odd_name,
     refuse_odd_task,
 )
+from bench.runs.plugins.members import refuse_odd_fields, refuse_odd_methods
 
 
 def _as_is(thing: type[Any], name: str, origin: str) -> Any:  # noqa: ARG001 (the signature of all conversions)
@@ -41,24 +43,32 @@ class Kind:
     convert: Callable[[type[Any], str, str], Any] = _as_is
     """Convert a class, its registered name ('': its own) and its origin to the registered thing, or to None."""
     check: Callable[[Any, str], None] = _no_more
-    """Raise UserError if the registered thing has fields of wrong types. The text names it in messages."""
+    """Raise UserError if values of the registered thing do not go together. The text names it in messages."""
+    constructed: bool = False
+    """True if the framework calls the class with the arguments of its base."""
     imports_torch: bool = False
     """True if loading one imports torch, which `bench list` avoids."""
 
     def taken(self, thing: Any, name: str, origin: str) -> Any | None:
         """Return a checked thing of this kind, or None if it is of another kind. Raises UserError."""
+        base = self.classes if inspect.isclass(thing) else self.instances
+        if not _is(thing, base, issubclass if inspect.isclass(thing) else isinstance):
+            return None
         if inspect.isclass(thing):
-            if not _is(thing, self.classes, issubclass):
-                return None
+            called = f"{origin}: class {thing.__name__}"
             if inspect.isabstract(thing):
                 missing = ", ".join(sorted(getattr(thing, "__abstractmethods__", ())))
-                raise UserError(f"{origin}: class {thing.__name__} does not define {missing}; fix: define it")
+                raise UserError(f"{called} does not define {missing}; fix: define it")
+            refuse_odd_methods(thing, load_class(base), called, self.constructed)
             thing = self.convert(thing, name, origin)
-        elif not _is(thing, self.instances, isinstance):
-            return None
+        else:
+            refuse_odd_methods(type(thing), load_class(base), f"{origin}: class {type(thing).__name__}", False)
         if thing is not None:
             refuse_odd_name(thing, self.name, origin)
-            self.check(thing, f"{origin}: {self.name} {thing.name!r}")
+            called = f"{origin}: {self.name} {thing.name!r}"
+            if self.instances:  # they are dataclasses, and a class of a metric became one
+                refuse_odd_fields(thing, called)
+            self.check(thing, called)
         return thing
 
 
@@ -90,8 +100,11 @@ def _named_class(thing: type[Any], name: str, origin: str) -> Any | None:  # noq
 
 
 def _made(thing: type[Any], name: str, origin: str) -> Any | None:  # noqa: ARG001 (as above)
-    """Keep an object of a class that has a name of its own."""
-    return thing() if "name" in vars(thing) else None
+    """Keep an object of a class that has a name of its own. Raises UserError if it cannot be made."""
+    if "name" not in vars(thing):
+        return None
+    with importing(lambda _: f"{origin}: class {thing.__name__} cannot be made"):
+        return thing()
 
 
 ROWS = (
@@ -100,6 +113,7 @@ ROWS = (
         "a Distiller class",
         classes="bench.training.distiller:Distiller",
         convert=_method,
+        constructed=True,
     ),
     Kind("task", "a Task", instances="bench.task.base:Task", check=refuse_odd_task),
     Kind(
@@ -108,6 +122,7 @@ ROWS = (
         instances="bench.metrics.info:MetricInfo",
         classes="bench.metrics.base:Metric",
         convert=_metric,
+        constructed=True,
         check=refuse_odd_metric,
     ),
     Kind(
@@ -127,6 +142,6 @@ ROWS = (
     Kind(
         "executor", "an Executor class with a name", classes="bench.jobs.executor:Executor", convert=_named_class
     ),
-    Kind("renderer", "a Renderer class", classes="bench.report.renderer:Renderer", convert=_made),
+    Kind("renderer", "a Renderer class with a name", classes="bench.report.renderer:Renderer", convert=_made),
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in ROWS}
