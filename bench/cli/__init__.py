@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -12,7 +13,9 @@ import typer
 
 from bench import __version__
 from bench.cli.commands import add_commands
-from bench.cli.terminal import TRACEBACK_VARIABLE, flush_output, open_streams, print, unexpected
+from bench.cli.faults import TRACEBACK_VARIABLE, of_plugin, unexpected
+from bench.cli.json_output import only_json_on_stdout
+from bench.cli.terminal import flush_output, open_streams, print
 from bench.core import launcher
 from bench.core.errors import UserError
 from bench.core.stopping import Interrupted, Stopped, exit_code
@@ -70,6 +73,17 @@ def _end_interrupted() -> NoReturn:
     sys.exit(exit_code(_heard[0] if _heard else signal.SIGINT))
 
 
+def _end_failed(reason: object) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _end_unexpected(error: BaseException) -> NoReturn:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    _end_failed(unexpected(error))
+
+
 def _hear_signals() -> None:
     """Handle SIGTERM and SIGUSR2, which schedulers send, Ctrl-C, and SIGHUP unless `nohup` ignores it.
 
@@ -100,21 +114,26 @@ def main() -> None:
     _clear_launcher()
     try:
         try:
-            command_line(next(iter(sys.argv[1:]), None))()
+            with only_json_on_stdout("--json" in sys.argv):
+                command_line(next(iter(sys.argv[1:]), None))()
         finally:
             flush_output()
     except SystemExit as end:
-        # Typer makes an interrupt an exit; a command that exits with this code has said what goes on.
-        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+        # Typer makes these errors an exit without a word; a command that exits itself has said why.
+        cause = getattr(end.__context__, "__cause__", None)
+        error = cause if isinstance(cause, KeyboardInterrupt | EOFError) else end
+        if isinstance(error, EOFError) or of_plugin(error):
+            _end_unexpected(error)
+        if isinstance(error, KeyboardInterrupt):
             _end_interrupted()
         raise
-    except (UserError, OSError) as error:  # for example an unreadable folder or a full disk
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception as error:
-        if os.environ.get(TRACEBACK_VARIABLE):
-            raise
-        print(f"error: {unexpected(error)}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, Stopped):
+    except UserError as error:
+        _end_failed(error)
+    except OSError as error:  # for example an unreadable folder or a full disk
+        if of_plugin(error):
+            _end_unexpected(error)
+        _end_failed(error)
+    except (Interrupted, Stopped):
         _end_interrupted()
+    except BaseException as error:  # a plug-in may raise anything
+        _end_unexpected(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -17,9 +19,28 @@ JsonOption = Annotated[
 ]
 
 
+_reserved: list[TextIO] = []
+"""Stdout, while all but the JSON object goes to stderr."""
+
+
+@contextlib.contextmanager
+def only_json_on_stdout(asked: bool) -> Iterator[None]:
+    """Let all but `print_json` print to stderr inside, if JSON is asked for: plug-ins and libraries print, too."""
+    if not asked:
+        yield
+        return
+    _reserved.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _reserved.pop()
+
+
 def print_json(data: Mapping[str, Any]) -> None:
     """Print data as one JSON object in ASCII: numbers that are not finite become null, paths become text."""
-    print(json.dumps(_plain(data), indent=2, allow_nan=False))
+    text = json.dumps(_plain(data), indent=2, allow_nan=False)
+    print(text, file=_reserved[-1] if _reserved else sys.stdout)
 
 
 def _plain(value: Any) -> Any:

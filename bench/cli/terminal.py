@@ -7,24 +7,18 @@ import contextlib
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from bench.core.errors import UserError, first_line
+from bench.core.errors import UserError
 from bench.core.escape import printable
-from bench.core.imports import PLUGIN_MODULE
 
 if TYPE_CHECKING:
     from bench.report.blocks import Block
     from bench.report.renderer import Renderer
     from bench.report.table import ReportTable
-
-TRACEBACK_VARIABLE = "BENCH_TRACEBACK"
-"""Environment variable that shows the traceback of an unexpected error."""
 
 
 def print(*values: object, file: TextIO | None = None, flush: bool = False) -> None:
@@ -125,25 +119,6 @@ def flush_output() -> None:
     except OSError:
         _discard_output()
         raise
-
-
-def unexpected(error: Exception) -> str:
-    """Describe an unexpected error in one line, with the way to see its traceback.
-
-    One that comes from a plug-in's code, or from what it calls, is the plug-in's.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).startswith(PLUGIN_MODULE):
-            return (
-                f"plug-in {Path(frame.f_code.co_filename).name} failed in line {line}: {type(error).__name__}: "
-                f"{first_line(error)}{where}; fix: set {TRACEBACK_VARIABLE}=1 to see the traceback"
-            )
-    return (
-        f"unexpected {type(error).__name__}: {first_line(error)}{where}; "
-        f"fix: set {TRACEBACK_VARIABLE}=1 to see the traceback, and please report it"
-    )
 
 
 def _discard_output() -> None:

@@ -111,6 +111,7 @@ def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
         print("interrupted")
         return "stopped", "SIGINT"
     except SystemExit as end:
+        traceback.print_exc()  # a plug-in's: nothing else ends the work in this way
         return "failed", f"exit code {end.code}"
     except Exception as error:
         traceback.print_exc()

@@ -15,8 +15,6 @@ import typer
 
 import bench.cli
 from bench.cli.terminal import print as shown
-from bench.cli.terminal import unexpected
-from bench.runs.plugins.files import function_in
 
 
 def piped(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,26 +66,6 @@ def test_every_command_prints_by_it(path: Path) -> None:
 def test_no_stream_gives_a_traceback(command: str, code: int, reason: str) -> None:
     done = piped(command)
     assert (done.returncode, done.stderr) == (code, reason)
-
-
-def test_an_unexpected_error_is_one_line() -> None:
-    try:
-        raise RecursionError("too deep\nand more")
-    except RecursionError as error:
-        reason = unexpected(error)
-    assert reason.startswith("unexpected RecursionError: too deep (test_terminal.py:")
-    assert "\n" not in reason and "please report it" in reason
-
-
-def test_an_error_in_a_plugins_code_is_the_plugins(tmp_path: Path) -> None:
-    """Nobody shall report it here."""
-    path = tmp_path / "mine.py"
-    path.write_text("def sampler(count):\n    return 1 / count\n")
-    sampler, _ = function_in(path, "sampler")
-    with pytest.raises(ZeroDivisionError) as caught:
-        sampler(0)
-    reason = unexpected(caught.value)
-    assert reason.startswith("plug-in mine.py failed in line 2: ZeroDivisionError: ") and "report" not in reason
 
 
 @pytest.mark.parametrize(
