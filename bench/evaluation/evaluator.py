@@ -26,8 +26,8 @@ from bench.evaluation.image_source import ImageSource
 from bench.evaluation.kept import Keeping, KeptRepetition, made_of_images
 from bench.evaluation.plain_numbers import plain
 from bench.evaluation.png import as_png
-from bench.features.batch import Extract, ImageBatch
-from bench.features.views import Features, checked_rows
+from bench.features.batch import Extract, ImageBatch, features_by
+from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, make_metric
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
@@ -79,7 +79,7 @@ def extracted(
 
 
 def _extracted(batch: ImageBatch, start: int, extractors: Mapping[str, Extract], with_images: bool) -> Batch:
-    found = {name: checked_rows(name, extract(batch), len(batch)) for name, extract in extractors.items()}
+    found = {name: features_by(name, extract, batch) for name, extract in extractors.items()}
     return Batch(start, found, as_png(batch.images) if with_images else ())
 
 
@@ -271,7 +271,10 @@ class Evaluator:
         measured = measure(
             source, self.prepared, self.protocol, self.metrics, self.spaces, repetition, self.progress, kept=kept
         )
-        measured = {name: plain(name, found, self.protocol.samples) for name, found in measured.items()}
+        measured = {
+            name: plain(name, found, self.protocol.samples, self.metrics[name].range)
+            for name, found in measured.items()
+        }
         done = Repetition(made_of, measured, time.perf_counter() - begun)
         if PartialState().is_main_process:
             done.write(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from bench.core.errors import UserError
@@ -12,22 +13,35 @@ RELATIVE = 1e-6
 """Scores are kept in float32, so that their mean and the value differ by rounding."""
 
 
-def plain(name: str, found: object, images: int) -> Measured:
+def plain(name: str, found: object, images: int, span: tuple[float, float] = (-math.inf, math.inf)) -> Measured:
     """Return the result of a metric over `images` images in Python's own numbers, converted from NumPy's.
 
-    Raises UserError that names the metric, which may be a plug-in's, if it returned anything else, or a value or
-    scores of another number of images.
+    Raises UserError that names the metric, which may be a plug-in's, if it returned anything else, a value outside
+    of its range `span`, or a value or scores of another number of images.
     """
     if not isinstance(found, Measured):
         raise UserError(f"metric {name!r} returned {found!r}; fix: let its result() return a Measured")
+    if not isinstance(found.diagnostics, dict) or not all(isinstance(key, str) for key in found.diagnostics):
+        raise UserError(f"metric {name!r} has the diagnostics {found.diagnostics!r}; fix: give them names")
+    for what, several in (("scores", found.scores), ("reasons", found.reasons)):
+        if isinstance(several, str) or not isinstance(several, Iterable):
+            raise UserError(f"metric {name!r} has the {what} {several!r}; fix: give it a list, or none")
     value, samples = _number(found.value), _number(found.samples)
     diagnostics = {key: _number(one) for key, one in found.diagnostics.items()}
-    scores = [_number(score) for score in found.scores]
+    scores, reasons = [_number(score) for score in found.scores], list(found.reasons)
     numbers = {"value": value, "samples": samples, **{f"score {n}": one for n, one in enumerate(scores)}}
     numbers |= {f"diagnostic {key!r}": one for key, one in diagnostics.items() if one is not None}
     for what, number in numbers.items():
         if not isinstance(number, int | float) or not math.isfinite(number):
             raise UserError(f"metric {name!r} has the {what} {number!r}; fix: let it return a finite number")
+    low, high = span
+    if not low - RELATIVE * max(1, abs(low)) <= value <= high + RELATIVE * max(1, abs(high)):
+        raise UserError(
+            f"metric {name!r} has the value {value!r}, and its range is from {low:g} to {high:g}; "
+            "fix: correct its result(), or the range of its info"
+        )
+    if odd := [reason for reason in reasons if not isinstance(reason, str)]:
+        raise UserError(f"metric {name!r} has the reason {odd[0]!r}; fix: give it in words")
     if samples < images or samples % images or (scores and samples != images):  # patches may be several an image
         raise UserError(
             f"metric {name!r} says that it measured {samples} samples, but {images} images were added to it; "
@@ -44,11 +58,11 @@ def plain(name: str, found: object, images: int) -> Measured:
             f"metric {name!r} says {said!r}, and its scores have the mean {mean!r}; fix: return no scores, or "
             f"their mean as the diagnostic {MEAN_OF_IMAGES!r}"
         )
-    if len(found.reasons) not in (0, len(scores)):
+    if len(reasons) not in (0, len(scores)):
         raise UserError(
-            f"metric {name!r} has {len(found.reasons)} reasons for {len(scores)} scores; fix: return one each"
+            f"metric {name!r} has {len(reasons)} reasons for {len(scores)} scores; fix: return one each"
         )
-    return Measured(value, samples, diagnostics, scores, found.reasons)
+    return Measured(value, samples, diagnostics, scores, reasons)
 
 
 def _number(found: Any) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from bench.features.views import Features
+from bench.core.errors import UserError
+from bench.features.views import Features, checked_rows
 
 T = TypeVar("T")
 
@@ -42,3 +44,32 @@ class ImageBatch:
 
 Extract = Callable[[ImageBatch], Features]
 """A loaded feature extractor: a function from a batch of images to their features and scores."""
+
+
+def features_by(extractor: str, extract: Extract, batch: ImageBatch) -> Features:
+    """Return what a loaded extractor, which may be a plug-in's, gives for a batch.
+
+    Raises UserError that names it if it is no function, returns anything else than a row for each image, or writes
+    into the images: all extractors read the same ones.
+    """
+    if not callable(extract):
+        raise UserError(
+            f"feature extractor {extractor!r} was loaded as {type(extract).__name__}; "
+            "fix: let its load() return a function of a batch"
+        )
+    before = batch.once(_checksum, lambda: _checksum(batch))
+    found = checked_rows(extractor, extract(batch), len(batch))
+    if _checksum(batch) != before:
+        raise UserError(
+            f"feature extractor {extractor!r} changed the batch's images, which other extractors read, too; "
+            "fix: let it work on a copy, batch.images.clone()"
+        )
+    return found
+
+
+def _checksum(batch: ImageBatch) -> int:
+    """Return a checksum of all pixels, which takes a millisecond for a million of them."""
+    checksum = 0
+    for images in (batch.images, *batch.originals):
+        checksum = zlib.crc32(images.contiguous().numpy().data, checksum)
+    return checksum

@@ -32,6 +32,9 @@ class Features:
         if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
             raise ValueError(f"logits of {n} images must be [{n}, classes], got {list(self.logits.shape)}")
         for name, values in self.scores.items():
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+                found = getattr(values, "dtype", type(values).__name__)
+                raise ValueError(f"scores {name!r} must be an array of NumPy's numbers, got {found}")
             if values.ndim != 1 or len(values) > n:
                 raise ValueError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
         for name, reasons in self.reasons.items():

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line
 from bench.core.imports import load_class
 from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features, check_features
@@ -172,6 +172,18 @@ class FeatureMetric(Metric):
 
 
 def make_metric(info: MetricInfo, reference: Reference | None, protocol: Protocol) -> Metric:
-    """Return a metric for one stream of images. Raises UserError if the reference does not fit it."""
-    metric: type[Metric] = load_class(info.implementation)
+    """Return a metric for one stream of images. Raises UserError if its class or its reference is not there."""
+    try:
+        metric: object = load_class(info.implementation)
+    except (ImportError, AttributeError) as error:
+        raise _no_class(info, first_line(error)) from error
+    if not isinstance(metric, type) or not issubclass(metric, Metric):
+        raise _no_class(info, "it is no class of a Metric")
     return metric(reference, protocol, info)
+
+
+def _no_class(info: MetricInfo, why: str) -> UserError:
+    return UserError(
+        f"metric {info.name!r} is implemented by {info.implementation!r}, which cannot be used: {why}; "
+        "fix: name a class of bench.metrics, such as bench.metrics.scores:MeanScore, or one of yours"
+    )

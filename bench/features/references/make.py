@@ -16,7 +16,7 @@ from bench.core.made import made_once
 from bench.core.progress import Progress
 from bench.data.altered import Decoded, described_altered
 from bench.data.source import ItemSource
-from bench.features.batch import Extract, ImageBatch
+from bench.features.batch import Extract, ImageBatch, features_by
 from bench.features.preprocess import square
 from bench.features.references.store import (
     Description,
@@ -26,7 +26,7 @@ from bench.features.references.store import (
     save_reference,
 )
 from bench.features.statistics import GaussianStatistics, mean_and_covariance, row_blocks
-from bench.features.views import NO_PATCH, Features, checked_rows
+from bench.features.views import NO_PATCH, Features
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def make_references(
     with progress.bar(f"reference {name}", images.count) as bar:
         for batch in images.batches():
             for suffix, space in spaces.items():
-                features = checked_rows(space.network, space.extract(batch), len(batch))
+                features = features_by(space.network, space.extract, batch)
                 gathered[suffix].update(features)
                 if keep and not suffix:
                     kept.append(features.features[is_kept[done : done + len(batch)]].astype(np.float32))

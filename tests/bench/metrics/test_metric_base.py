@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bench.core.errors import UserError
+from bench.features.batch import ImageBatch, features_by
 from bench.features.views import Features, checked_rows
 from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import ACCURACY, FD, KID, PRECISION, RECALL
@@ -63,6 +66,50 @@ def test_features_logits_and_scores_must_match() -> None:
         Features(np.zeros((2, 3)), scores={"clip": np.zeros(3)})
     with pytest.raises(ValueError, match="float32 or float64"):
         Features(np.zeros((2, 3), int))
+    for odd in (torch.zeros(2), [0.0, 0.0], np.array(["a", "b"])):
+        with pytest.raises(ValueError, match="scores 'clip' must be an array of NumPy's numbers, got "):
+            Features(np.zeros((2, 3)), scores={"clip": odd})
+
+
+@pytest.mark.parametrize(
+    "implementation", ["no_such_module:Mean", "bench.metrics.scores:Mean", "math:pi", "builtins:dict"]
+)
+def test_a_metric_without_a_class_is_refused_by_name(implementation: str, protocol: Protocol) -> None:
+    info = replace(ACCURACY, implementation=implementation)
+    with pytest.raises(
+        UserError, match=f"metric 'accuracy' is implemented by '{implementation}', .*; fix: name a"
+    ):
+        make_metric(info, None, protocol)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda images: images.zero_(), "changed the batch's images.*; fix: let it work on a copy"),
+        (lambda images: images.numpy().fill(0), "changed the batch's images"),
+        (lambda images: images.float().zero_(), None),
+    ],
+)
+def test_an_extractor_that_writes_into_the_images_is_refused_since_others_read_them(
+    change: Callable[[torch.Tensor], object], said: str | None
+) -> None:
+    """It changed the FD that another extractor's features gave."""
+
+    def extract(batch: ImageBatch) -> Features:
+        change(batch.images)
+        return Features(np.zeros((len(batch), 2)))
+
+    batch = ImageBatch(torch.full((3, 1, 2, 2), 7, dtype=torch.uint8))
+    if said is None:
+        assert len(features_by("mine", extract, batch)) == 3
+        return
+    with pytest.raises(UserError, match=f"feature extractor 'mine' {said}"):
+        features_by("mine", extract, batch)
+
+
+def test_an_extractor_that_loads_nothing_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"'mine' was loaded as NoneType; fix: let its load\(\) return a function"):
+        features_by("mine", None, ImageBatch(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)))
 
 
 @pytest.mark.parametrize("metric", [FD, KID, PRECISION, RECALL])
