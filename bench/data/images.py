@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class LabelledImages:
     """[N, C, H, W] uint8 grey levels, 0..255."""
     labels: np.ndarray
     """[N] int64 classes, from 0."""
-    sha256: str
+    sha256: str = field(init=False)
     """SHA-256 of the shapes, the images and the labels, as 64 hexadecimal digits."""
 
     def __post_init__(self) -> None:
@@ -32,12 +32,12 @@ class LabelledImages:
             raise ValueError(f"there are no pixels in images of shape {self.images.shape}")
         if self.labels.min() < 0:
             raise ValueError(f"labels must not be negative: {self.labels.min()}")
+        object.__setattr__(self, "sha256", _sha256(self.images, self.labels))
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
         """Build from `images` [N, C, H, W] uint8 and `labels` [N] int64: make them contiguous and hash them."""
-        images, labels = np.ascontiguousarray(images), np.ascontiguousarray(labels)
-        return cls(images, labels, _sha256(images, labels))
+        return cls(np.ascontiguousarray(images), np.ascontiguousarray(labels))
 
     def __len__(self) -> int:
         return len(self.labels)

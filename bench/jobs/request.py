@@ -154,7 +154,12 @@ def say_not_kept(runs: Sequence[Run | BaselineRun], keep: Sequence[str]) -> None
 def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, options: ExecutorOptions) -> Executor:
     """Return an executor by its name. Raises UserError for an unknown one, and for options that do not fit it."""
     executor: type[Executor] = catalogue.registries["executor"].get(name)
-    return executor.create(settings, options)
+    made: object = executor.create(settings, options)
+    if not isinstance(made, Executor):
+        raise UserError(
+            f"executor {name!r} was made as {type(made).__name__}; fix: let its create() return an Executor"
+        )
+    return made
 
 
 def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[str] = ()) -> None:

@@ -27,7 +27,7 @@ from tasks.class_conditional import PreparedClassTask
 from tasks.micro.classifier import accuracy, train_classifier
 from tasks.micro.networks import Extraction, FeatureClassifier
 from tasks.micro.task import MicroTask
-from tasks.micro.teacher import load_teacher, train_teacher
+from tasks.micro.teacher import load_teacher, refuse_lost, train_teacher
 
 
 def prepare_micro(task: MicroTask, sources: Sources, progress: Progress) -> PreparedMicroTask:
@@ -80,7 +80,9 @@ class PreparedMicroTask(PreparedClassTask):
         path = self.task.teacher_path(self.cache)
         with made_once(path) as missing:
             if missing:
-                save_denoiser(self._train_teacher(), path)
+                teacher = self._train_teacher()
+                refuse_lost(teacher)
+                save_denoiser(teacher, path)
         return path
 
     def _train_teacher(self) -> ClassFamily:

@@ -188,7 +188,7 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
 
     def splits(self, sources: Sources, progress: Progress) -> Splits:
         """Return the images. Raises UserError if they are missing, or are not those of the task."""
-        splits = self.data.load(sources.data, sources.cache, sources.download, progress)
+        splits = _checked(self.data.load(sources.data, sources.cache, sources.download, progress), self.data)
         if not (self.train_sha256 and self.held_out_sha256):
             raise UserError(
                 f"task {self.name!r} does not say by their hashes which images of {self.data.name!r} it has; "
@@ -231,6 +231,20 @@ class TrainedTask(Task, Generic[Network, Teacher, Classifier]):
         ]
 
 
+def _checked(found: object, data: Dataset) -> Splits:
+    """Return what a data set, which may be a plug-in's, loaded. Raises UserError if that is anything else."""
+    from bench.data.images import LabelledImages, Splits
+
+    parts = (found.train, found.held_out) if isinstance(found, Splits) else ()
+    if not isinstance(found, Splits) or not all(isinstance(one, LabelledImages) for one in parts):
+        got = [type(one).__name__ for one in parts] or type(found).__name__
+        raise UserError(
+            f"the data set {data.name!r} loaded {got}; fix: let its load() return Splits of two LabelledImages "
+            "(bench.data.images)"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class MicroTask(TrainedTask[DenoiserSpec, TeacherRecipe, ClassifierRecipe]):
     """A class-conditional micro task with a small teacher and a feature classifier.
@@ -257,6 +271,21 @@ class MicroTask(TrainedTask[DenoiserSpec, TeacherRecipe, ClassifierRecipe]):
             raise UserError(
                 f"the images from {found.source} have {classes} classes, but task {self.name!r} names "
                 f"{len(self.class_names)}; fix: set its class_names to those of the images"
+            )
+        for what, split in (("training", found.train), ("held-out", found.held_out)):
+            there = set(split.labels.tolist())
+            if odd := sorted(there ^ set(range(classes))):
+                wrong = f"the label {odd[0]}" if odd[0] in there else f"none of class {odd[0]}"
+                raise UserError(
+                    f"the {what} images from {found.source} have {wrong}, and task {self.name!r} has the classes "
+                    f"0 to {classes - 1}; fix: let both splits have images of every class, and of no other"
+                )
+        recipe = self.classifier
+        if not recipe.epochs * (len(found.train) // recipe.batch_size):
+            raise UserError(
+                f"the feature network of task {self.name!r} would not be trained: {len(found.train)} images in "
+                f"batches of {recipe.batch_size}, {recipe.epochs} epochs; fix: give its ClassifierRecipe a "
+                "batch_size that is not more than the images, and at least one epoch"
             )
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line, listed
 from bench.core.numerics import tf32
 from bench.core.progress import Progress
 from bench.models.backbones import dit, edm
@@ -18,7 +19,7 @@ from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.dit import SiTDenoiser
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
-from bench.models.saved import load_denoiser, saved_family
+from bench.models.saved import load_denoiser, save_denoiser, saved_family
 from bench.models.schedules import EDMSchedule, FlowSchedule, per_sample
 from tasks.micro.task import (
     DenoiserSpec,
@@ -80,6 +81,31 @@ def load_teacher(folder: Path) -> ClassFamily:
             f"{folder} has a {denoiser.name!r}, which is not class-conditional; fix: name another folder"
         )
     return denoiser
+
+
+def refuse_lost(denoiser: ClassFamily) -> None:
+    """Raise UserError if a denoiser is not read again with the weights that its family, a plug-in's, wrote."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            save_denoiser(denoiser, Path(folder) / "teacher")
+            found = load_teacher(Path(folder) / "teacher").state_dict()
+    except Exception as error:  # a plug-in's family may raise anything
+        raise _unreadable(denoiser, f"{type(error).__name__}: {first_line(error)}") from error
+    wanted = denoiser.state_dict()
+    odd = [name for name in {**wanted, **found} if not _same(wanted.get(name), found.get(name))]
+    if odd:
+        raise _unreadable(denoiser, f"{listed(odd)} are other ones")
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
+
+
+def _unreadable(denoiser: ClassFamily, why: str) -> UserError:
+    return UserError(
+        f"the backbone family {denoiser.name!r} does not read the teacher that it wrote: {why}; fix: let its "
+        "write_network and read_network, describe and options fit each other"
+    )
 
 
 def denoiser_loss(denoiser: Denoiser, x: Tensor, t: Tensor, eps: Tensor, condition: Tensor) -> Tensor:
@@ -159,4 +185,9 @@ def train_averaged(
                 for average, parameter in pairs:
                     average.lerp_(parameter, rate)
             bar.advance(loss=loss.item())
+    if odd := [name for name, value in averaged.state_dict().items() if not value.isfinite().all()]:
+        raise UserError(
+            f"the training of {type(network).__name__} diverged: {odd[0]} is not finite after {recipe.iterations} "
+            "iterations; fix: correct the network, or give its recipe a lower lr"
+        )
     return averaged.eval()

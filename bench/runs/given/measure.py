@@ -80,14 +80,14 @@ class FunctionFile:
         return cls(file, name, function, sha256)
 
     def measuring(self, place: Place) -> Measure:
-        """Return what makes one image, to check its form, and then measures all."""
+        """Return what makes a few images, to check their form and their seeds, and then measures all."""
 
         def measure(runner: Runner) -> Measured:
             images = FunctionImages(self.function, f"{self.file.name}:{self.name}", runner.prepared)
             described = {IMAGES: "function", "file": self.file.name, "function": self.name}
             run = place.run(runner, self.sha256, described, (self.file,))
             if run.finished() is None:
-                images.batch(0, 0, 1)
+                images.probe(runner.progress)
             record = runner.given(run, images, Weights(None, self.sha256, "none", None))
             return Measured(record.metrics, run.record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,3 +182,56 @@ def test_a_function_gets_classes_and_seeds_and_its_errors_have_a_line(tiny: Prep
     assert len(batch) == 3 and not batch.images.any()
     with pytest.raises(UserError, match=r"mine\.py:draw failed at .*\.py:\d+: RuntimeError: out of paper"):
         source.batch(0, 0, 2)
+
+
+def noise_of(shape: tuple[int, ...], seed: int | None) -> torch.Tensor:
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda shape, seeds: noise_of((len(seeds), *shape), None),
+        lambda shape, seeds: noise_of((len(seeds), *shape), 0),
+        lambda shape, seeds: noise_of((len(seeds), *shape), seeds[0]),
+    ],
+    ids=["unseeded", "one seed for all batches", "the first seed for a batch"],
+)
+def test_a_function_whose_images_depend_on_their_batch_is_refused(draw: Any, tiny: PreparedTask) -> None:
+    """With one seed for all batches, repetitions have the same images, and a metric no interval."""
+    shape = tiny.task.image_shape
+    source = FunctionImages(lambda classes, seeds: draw(shape, seeds), "mine.py:draw", tiny)  # noqa: ARG005
+    with pytest.raises(
+        UserError, match=r"mine\.py:draw makes another image of the same seed .*; fix: draw the noise"
+    ):
+        source.probe(SilentProgress())
+
+
+def test_a_function_with_a_seed_for_each_image_is_accepted_to_rounding(tiny: PreparedTask) -> None:
+    def draw(classes: list[int], seeds: list[int]) -> torch.Tensor:  # noqa: ARG001
+        images = torch.stack([noise_of(tiny.task.image_shape, seed) for seed in seeds]) // 2
+        return images + len(seeds)
+
+    progress = Noted()
+    FunctionImages(draw, "mine.py:draw", tiny).probe(progress)
+    assert progress.notes == []
+
+
+def test_a_function_that_gives_two_seeds_one_image_is_told(tiny: PreparedTask) -> None:
+    def draw(classes: list[int], seeds: list[int]) -> torch.Tensor:  # noqa: ARG001
+        return torch.stack([noise_of(tiny.task.image_shape, one) for one in classes])
+
+    progress = Noted()
+    FunctionImages(draw, "mine.py:draw", tiny).probe(progress)
+    (note,) = progress.notes
+    assert note.startswith(f"mine.py:draw makes the same image of the seeds 0 and {COUNT}: ")
+
+
+def test_a_function_of_other_arguments_is_told_which_it_gets(tiny: PreparedTask) -> None:
+    source = FunctionImages(lambda seeds: seeds, "mine.py:draw", tiny)
+    with pytest.raises(
+        UserError, match=r"draw failed: TypeError: .*; fix: let it take two arguments, conditions and"
+    ):
+        source.probe(SilentProgress())
