@@ -35,7 +35,7 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:
 
 def hint(name: str, valid: Iterable[str]) -> str:
     """Suggest the members of `valid` that look most like `name`, or list them all if none does."""
-    choices = list(dict.fromkeys(valid))
+    choices = list(dict.fromkeys(valid))  # a task and its data set may have one name
     close = nearest(name, choices)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"

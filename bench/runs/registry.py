@@ -45,7 +45,8 @@ class Entry(Generic[T]):
         if self.thing is None:
             assert self.point is not None
             who = f"{self.name!r} from {self.origin}"
-            with unchanged_process(who), importing(lambda _: f"{who} cannot be loaded"):
+            mend = f"install what it lacks, or {_uninstall(self.origin)}"
+            with unchanged_process(who), importing(lambda _: f"{who} cannot be loaded", mend):
                 named = self.point.load()
             self.thing = self.kind.taken(named, self.name, self.origin)
             if self.thing is None:
@@ -54,6 +55,11 @@ class Entry(Generic[T]):
                     f"fix: let its entry point name {self.kind.wanted}"
                 )
         return self.thing
+
+
+def _uninstall(origin: str) -> str:
+    """Return the command that takes an installed distribution away; `origin` is its name and version."""
+    return f"pip uninstall {origin.rpartition(' ')[0]}"
 
 
 @dataclass
@@ -79,10 +85,9 @@ class Registry(Generic[T]):
             raise UserError(f"{entry.origin}: the {kind} name {entry.name!r} is not valid; fix: give it {NAMES}")
         other = self.entries.get(entry.name)
         if other is not None:
-            raise UserError(
-                f"the {kind} name {entry.name!r} is used twice: by {other.origin} and by {entry.origin}; "
-                f"fix: rename one of them, or leave one out"
-            )
+            mend = "rename one of them, or leave one out" if entry.point is None else _uninstall(entry.origin)
+            used = f"by {other.origin} and by {entry.origin}"
+            raise UserError(f"the {kind} name {entry.name!r} is used twice: {used}; fix: {mend}")
         self.entries[entry.name] = entry
 
     def find(self, name: str) -> Entry[T]:

@@ -251,6 +251,12 @@ def test_an_executor_that_returns_no_list_of_all_runs_is_named(
     assert done.code == 2 and said in done.text
 
 
+def test_an_executor_that_makes_none_is_named(bench: Callable[..., Printed], tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD_EXECUTOR.replace("return cls()", "cls()"))
+    done = bench("run", "--plugin", tmp_path / "odd.py", "--task", "digits", "--executor", "odd", "--dry-run")
+    assert done.code == 2 and "'odd' was made as NoneType; fix: let its create() return an Executor" in done.text
+
+
 def test_a_renderer_that_returns_no_text_is_named(bench: Callable[..., Printed], tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(
         "from bench.report.renderer import Renderer\nclass Odd(Renderer):\n    name, summary = 'odd', ''\n"

@@ -22,11 +22,11 @@ NAMES = "letters, digits and _ . + - inside"
 
 
 @contextlib.contextmanager
-def importing(tell: Callable[[BaseException], str]) -> Iterator[None]:
+def importing(tell: Callable[[BaseException], str], fix: str = "") -> Iterator[None]:
     """Import foreign code inside: whatever it raises is a UserError, and what it prints goes to stderr.
 
-    `tell` says who it is and where it failed. SystemExit and KeyboardInterrupt of it end no command silently;
-    Ctrl-C and a scheduler's signal still do.
+    `tell` says who it is and where it failed; `fix` is for what is no file of the user's own.
+    SystemExit and KeyboardInterrupt of it end no command silently; Ctrl-C and a scheduler's signal still do.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -34,7 +34,8 @@ def importing(tell: Callable[[BaseException], str]) -> Iterator[None]:
     except (Stopped, Interrupted):
         raise
     except BaseException as error:
-        raise UserError(f"{tell(error)}: {type(error).__name__}: {_message(error)}") from error
+        mend = f"; fix: {fix}" if fix else ""
+        raise UserError(f"{tell(error)}: {type(error).__name__}: {_message(error)}{mend}") from error
 
 
 def _message(error: BaseException) -> str:

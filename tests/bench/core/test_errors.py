@@ -24,6 +24,11 @@ def test_an_unknown_name_like_no_other_is_answered_with_all() -> None:
     assert str(unknown("task", "xyzzy", {"fashion", "digits"})) == "unknown task 'xyzzy'; valid: digits, fashion"
 
 
+def test_a_name_of_two_kinds_is_named_once() -> None:
+    said = str(unknown("name", "digit", ["digits", "digits", "fashion"]))
+    assert said == "unknown name 'digit'; did you mean 'digits'?"
+
+
 def test_an_unknown_name_where_there_are_none() -> None:
     assert str(unknown("task", "digits", [])) == "unknown task 'digits'; there are none"
 

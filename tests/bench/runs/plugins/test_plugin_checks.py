@@ -219,8 +219,18 @@ def test_an_installed_plugin_that_exits_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("gone", "exits_at_import:TASK", "bench.tasks")
     tasks: Registry[Task] = Registry.installed(KINDS["task"], [(point, "elsewhere 1.0")])
-    with pytest.raises(UserError, match=r"'gone' from elsewhere 1\.0 cannot be loaded: SystemExit"):
+    with pytest.raises(
+        UserError, match=r"'gone' from elsewhere 1\.0 cannot be loaded: SystemExit: 0; fix: install"
+    ):
         tasks.get("gone")
+
+
+def test_of_two_packages_with_one_name_one_is_to_be_uninstalled() -> None:
+    points = [
+        (EntryPoint("mine", "mine:X", "bench.metrics"), origin) for origin in ("a-package 1.0", "b-package 2.1")
+    ]
+    with pytest.raises(UserError, match=r"by a-package 1\.0 and by b-package 2\.1; fix: pip uninstall b-package"):
+        Registry.installed(KINDS["metric"], points)
 
 
 @pytest.mark.parametrize(
