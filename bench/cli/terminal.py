@@ -61,7 +61,7 @@ def print_tables(tables: Sequence[ReportTable], renderer: Renderer | None = None
             f"renderer {renderer.name!r} returned {type(text).__name__}; fix: let render() return a text"
         )
     if renderer.for_terminal:
-        builtins.print(text, end="")  # with its styles; it has made printable what it quotes
+        builtins.print(_runnable(text), end="")  # with its styles; it has made printable what it quotes
     else:
         print(text)
 

@@ -78,6 +78,17 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
+_ODD_IN_FILES = re.compile(r'[\\/:*?"<>|]|^[. -]|[. ]$')
+
+
+def is_file_name(text: str) -> bool:
+    """Say whether this can be a file's name on every system: with blanks, quotes and letters of all languages.
+
+    Paths, hidden files, options and control characters are not, nor what Windows refuses.
+    """
+    return 0 < len(text) <= 200 and text.isprintable() and _ODD_IN_FILES.search(text) is None
+
+
 def _shown(letter: str, lines: bool) -> str:
     if lines and letter in "\n\t":
         return letter

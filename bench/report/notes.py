@@ -126,7 +126,7 @@ def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
         lines.append(
             f"KID of {unscaled} record(s) is left out: features of {protocol.get('features')} were not scaled, "
             f"and its size has no meaning. `--format csv` has it as {UNSCALED_KID}; fix: "
-            "bench eval --checkpoint FILE, which measures the student again."
+            f"bench eval --task {records[0].task} --checkpoint FILE, which measures the student again."
         )
     if students:
         lines += _of_students(students)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.core.disk import FULL
 from bench.core.errors import UserError
-from bench.core.escape import is_name
+from bench.core.escape import is_file_name, is_name
 from bench.core.files import MOST_BYTES, human_size, regular_file
 from bench.runs.evidence.files import OLD_SCORES_SUFFIX, SUFFIXES
 from bench.runs.records import COMMITTED, TUNING, folders_beside
@@ -206,7 +206,7 @@ def _check_name(path: Path, name: str) -> None:
 def _is_plugin(name: str) -> bool:
     """Say whether a name is plugins/SHA256/FILE.py, or FILE.toml."""
     folder, sha256, file = (*name.split("/", 2), "", "")[:3]
-    is_file = is_name(file) and Path(file).suffix in PLUGIN_SUFFIXES
+    is_file = is_file_name(file) and Path(file).suffix in PLUGIN_SUFFIXES
     return folder == PLUGINS and _SHA256.fullmatch(sha256) is not None and is_file
 
 

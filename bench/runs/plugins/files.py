@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.core.errors import UserError, hint
-from bench.core.escape import shell_path
+from bench.core.escape import is_file_name, shell_path
 from bench.core.files import file_sha256, regular_file
 from bench.core.imports import PLUGIN_MODULE
 from bench.metrics.info import MetricInfo
@@ -94,9 +95,18 @@ def _run(path: Path) -> tuple[str, ModuleType]:
 
 
 def existing(path: Path) -> Path:
-    """Return the path of a plug-in file. Raises UserError if no regular file is there."""
+    """Return the path of a plug-in file.
+
+    Raises UserError if no regular file is there, or if it has a name that could not be packed with results.
+    """
     if not path.exists():
         raise UserError(f"there is no plug-in file {path}; fix: give the path of an existing file")
+    if not is_file_name(path.name):
+        new = path.with_name(re.sub(r"\W+", "_", path.stem).strip("_") + path.suffix)
+        raise UserError(
+            f"the plug-in file {path} has a name that other systems refuse, so that results could not be packed "
+            f"with it; fix: mv {shell_path(path)} {shell_path(new)}"
+        )
     return regular_file(path)
 
 

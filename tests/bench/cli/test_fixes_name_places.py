@@ -8,19 +8,8 @@ import pytest
 
 from bench.cli.fixes import given_places, with_places
 
-GIVEN = [
-    "eval",
-    "--runs",
-    "my runs",
-    "--cache=/big/it's",
-    "--plugin",
-    "a.py",
-    "--plugin",
-    "b.py",
-    "--task",
-    "digits",
-]
-RUNS, CACHE = "--runs 'my runs'", f"--cache {shlex.quote(chr(47) + 'big/it' + chr(39) + 's')}"
+GIVEN = ["run", "--runs", "my runs", "--cache=/big/it's", "--plugin", "a.py", "--plugin", "b.py", "--task", "x"]
+RUNS, CACHE = "--runs 'my runs'", f"""--cache {shlex.quote("/big/it's")}"""
 PLUGINS = "--plugin a.py --plugin b.py"
 
 
@@ -31,6 +20,8 @@ PLUGINS = "--plugin a.py --plugin b.py"
         ("fix: bench run --task x", f"fix: bench run {RUNS} {CACHE} {PLUGINS} --task x"),
         ("fix: bench records pack X", f"fix: bench records pack {RUNS} {CACHE} {PLUGINS} X"),
         ("fix: bench list, then bench logs a/b", f"fix: bench list {PLUGINS}, then bench logs {RUNS} a/b"),
+        ("fix: bench prepare --data D", f"fix: bench prepare {CACHE} {PLUGINS} --task x --data D"),
+        ("fix: bench wait a, or another --runs", f"fix: bench wait {RUNS} a, or another --runs"),
         ("fix: `bench wait a`, then", f"fix: `bench wait {RUNS} a`, then"),
         ("each with its fix:\n  data: bench status", f"each with its fix:\n  data: bench status {RUNS}"),
     ],
@@ -44,7 +35,7 @@ def test_a_command_of_a_fix_gets_the_places_that_it_takes(message: str, shown: s
     [
         "bench cancel takes names; fix: leave out --all",  # no command to run
         f"fix: bench logs a/b {RUNS}",
-        f"fix: bench prepare --task x {CACHE} --plugin a.py --data D",
+        f"fix: bench prepare --task y {CACHE} --plugin a.py --data D",
         "fix: rm '/my bench run/x', and run again",
         "fix: bench nothing of this name",
         "fix: bench slurm profiles lists them",  # it takes none of them

@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from bench.core.escape import csv_text, is_name, markdown, printable, rich_text
+from bench.core.escape import csv_text, is_file_name, is_name, markdown, printable, rich_text, shell_path
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,23 @@ def test_names_can_be_folders(name: str) -> None:
 )
 def test_what_leaves_its_folder_or_is_an_option_is_no_name(name: object) -> None:
     assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["mine.py", "my method.py", "it's (2).toml", "größe 日本.py", "a+b.py"])
+def test_files_may_have_blanks_and_quotes(name: str) -> None:
+    assert is_file_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".py", "..", "../a.py", "a\\b.py", "C:a.py", 'a"b.py', "-x.py", " a", "a ", "a\n", "a\u202e", "x" * 201],
+)
+def test_what_a_system_refuses_or_takes_for_an_option_is_no_file_name(name: str) -> None:
+    assert not is_file_name(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("runs", "runs"), ("my runs", "'my runs'"), ("-x", "./-x"), ("it's", "'it'\"'\"'s'")]
+)
+def test_a_path_is_one_word_of_a_command_and_no_option(path: str, word: str) -> None:
+    assert shell_path(path) == word

@@ -137,9 +137,15 @@ def test_a_plug_in_that_only_the_record_knows_is_asked_for(checker: Checker, tmp
 
 
 def test_a_plug_in_with_a_name_that_no_bundle_holds_is_refused(checker: Checker, tmp_path: Path) -> None:
-    path = plugin(tmp_path, "my method.py")
-    with pytest.raises(UserError, match=r"no plug-in file called 'my method\.py'; fix: rename it"):
+    path = plugin(tmp_path, "my:method.py")
+    with pytest.raises(UserError, match=r"no plug-in file called 'my:method\.py'; fix: rename it"):
         packed([finished_run(tmp_path / "runs", plugins={path: SHA256})], checker)
+
+
+def test_a_plug_in_with_blanks_and_quotes_in_its_name_is_packed_under_it(checker: Checker, tmp_path: Path) -> None:
+    path = plugin(tmp_path, "it's my method.py")
+    found = packed([finished_run(tmp_path / "runs", plugins={path: SHA256})], checker)
+    assert found.beside == [f"plugins/{SHA256}/it's my method.py"]
 
 
 def test_the_tuning_that_chose_a_recipe_is_packed(checker: Checker, tmp_path: Path) -> None:

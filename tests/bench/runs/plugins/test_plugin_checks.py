@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -181,6 +182,15 @@ def test_a_metrics_file_is_part_of_the_protocol_that_it_measures_under(tmp_path:
     assert [list(one.plugins) for one in protocols] == [["mine"], ["mine"]]
     assert protocols[0].digest() != protocols[1].digest()
     assert pinned_task(load_catalogue([tmp_path / "mine.py"]), "digits", tmp_path).protocol == DIGITS.protocol
+
+
+@pytest.mark.parametrize("suffix", ["py", "toml"])
+def test_a_name_that_no_bundle_holds_is_refused_before_a_training(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f'my "own": method.{suffix}'
+    path.write_text("")
+    command = f"mv '{path}' {tmp_path / f'my_own_method.{suffix}'}"
+    with pytest.raises(UserError, match=re.escape(f"fix: {command}")):
+        load_catalogue([path])
 
 
 def test_a_plugin_that_is_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
