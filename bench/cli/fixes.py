@@ -19,7 +19,7 @@ PLACES = ("--runs", "--cache", "--plugin")
 """Options that say where things are, which mean the same in every command that takes them."""
 TASK = "--task"
 """It is named where a command requires it, as `bench prepare` does; in others it would choose."""
-NEXT_STEP = re.compile(r"\b(?:fix|next|then):\s")
+NEXT_STEP = re.compile(r"\bfix:\s|(?::|\bget)\s+(?=bench )")
 """What stands in front of commands that a user is told to run."""
 _COMMAND = re.compile(r"(?:^|(?<=[\s`(]))bench(?: [a-z][a-z-]*)+")
 _END = re.compile(r"[;\n`]|, (?:or|then) |(?<=\s)bench ")
@@ -29,8 +29,8 @@ _END = re.compile(r"[;\n`]|, (?:or|then) |(?<=\s)bench ")
 def with_places(text: str, argv: Sequence[str]) -> str:
     """Return a message whose commands name the places that `argv`, the arguments of the user's command, names.
 
-    So they do with the task, if they require one. Only commands behind `fix:`, `next:` or `then:` change, by
-    options that they take and do not have yet.
+    So they do with the task, if they require one. Only commands behind `fix:`, or right behind a colon as in
+    `next: bench run`, change, by options that they take and do not have yet.
     """
     first = NEXT_STEP.search(text)
     given = given_places(argv) if first else []

@@ -107,7 +107,7 @@ def load_reference(store: Path, name: str) -> ReferenceStatistics:
     about = _describe(folder)
     if not (folder / ARRAYS).is_file():
         raise UserError(f"{folder} is damaged: it has no {ARRAYS}; fix: {_again(folder)}")
-    arrays = read_arrays(folder / ARRAYS, ("mu", "sigma"))
+    arrays = read_arrays(folder / ARRAYS, ("mu", "sigma"), fix=_again(folder))
     rows = _rows(folder / ROWS) if about.kept else None
     if {"mu", "sigma"} - arrays.keys() or about.sha256 != _identity(
         arrays["mu"], arrays["sigma"], about.features, rows
@@ -142,10 +142,11 @@ def _describe(folder: Path) -> Description:
         raise UserError(f"{folder / DESCRIPTION} is damaged ({error}); fix: {_again(folder)}") from None
 
 
-def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, names: tuple[str, ...], fix: str = "download it again") -> dict[str, np.ndarray]:
     """Read the arrays `names` of an npz file, as far as it contains them.
 
-    Raises UserError if it is damaged, contains Python objects, or an array is larger than MAX_ARRAY_BYTES.
+    Raises UserError, with `fix`, if it is damaged, contains Python objects, or an array is larger than
+    MAX_ARRAY_BYTES.
     """
     try:
         with zipfile.ZipFile(regular_file(path)) as archive:
@@ -156,9 +157,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
         reason = first_line(error)
-        raise UserError(
-            f"{path} is damaged or not an .npz file of numbers: {reason}; fix: download it again"
-        ) from error
+        raise UserError(f"{path} is damaged or not an .npz file of numbers: {reason}; fix: {fix}") from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -22,6 +22,8 @@ PLUGINS = "--plugin a.py --plugin b.py"
         ("fix: bench list, then bench logs a/b", f"fix: bench list {PLUGINS}, then bench logs {RUNS} a/b"),
         ("fix: bench prepare --data D", f"fix: bench prepare {CACHE} {PLUGINS} --task x --data D"),
         ("fix: bench wait a, or another --runs", f"fix: bench wait {RUNS} a, or another --runs"),
+        ("run: bench wait a", f"run: bench wait {RUNS} a"),
+        ("  get      bench weights get clip", f"  get      bench weights get {CACHE} {PLUGINS} clip"),
         ("fix: `bench wait a`, then", f"fix: `bench wait {RUNS} a`, then"),
         ("each with its fix:\n  data: bench status", f"each with its fix:\n  data: bench status {RUNS}"),
     ],
