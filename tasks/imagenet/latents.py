@@ -22,7 +22,7 @@ from bench.models.backbones.dit import DiTDenoiser, SiTDenoiser
 from bench.models.saved import load_denoiser, save_denoiser
 from bench.models.text.latents import LatentSpace
 from bench.models.weights.class_transformers import load_class_transformer
-from bench.models.weights.folders import load_network
+from bench.models.weights.folders import load_network, unknown_options
 from bench.task.declaration import Sources
 from bench.task.verified import verified
 from tasks.imagenet.measures import MeasuredImageNet, pin_measures
@@ -46,9 +46,9 @@ def pin(task: LatentImageNetTask, sources: Sources, progress: Progress) -> None:
     if vae is None and sources.teacher is not None and (sources.teacher / VAE).is_dir():
         vae = sources.teacher / VAE
     if vae is not None:
-        pinned = pinned.pin(path, vae=_vae(vae))
+        pinned = pinned.pin(path, vae=_vae(vae, progress))
     if sources.teacher is not None:
-        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache))
+        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache, progress))
     if sources.data is not None:
         pinned = pinned.pin(
             path,
@@ -58,12 +58,14 @@ def pin(task: LatentImageNetTask, sources: Sources, progress: Progress) -> None:
     pin_measures(sources, pinned, path, progress)
 
 
-def _vae(folder: Path) -> PinnedAsset:
+def _vae(folder: Path, progress: Progress) -> PinnedAsset:
     load_network(AutoencoderKL, folder)  # check that all of it loads
+    for line in unknown_options(folder):
+        progress.note(line)
     return PinnedAsset(str(folder.resolve()), folder_sha256(folder, VAE_FILES), folder.name)
 
 
-def _teacher(task: LatentImageNetTask, source: Path, cache: Path) -> PinnedAsset:
+def _teacher(task: LatentImageNetTask, source: Path, cache: Path, progress: Progress) -> PinnedAsset:
     """Convert published weights once, to a folder that is named by the hash of their bytes."""
     loaded = load_class_transformer(source, task.teacher_family)
     if loaded.denoiser.classes != task.classes:
@@ -71,6 +73,8 @@ def _teacher(task: LatentImageNetTask, source: Path, cache: Path) -> PinnedAsset
             f"{source} is a network for {loaded.denoiser.classes} classes, but task {task.name!r} has "
             f"{task.classes}; fix: name another teacher"
         )
+    for line in unknown_options(source):
+        progress.note(line)
     made_of = path_sha256(loaded.source)
     folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
     with made_once(folder) as missing:

@@ -22,6 +22,7 @@ from bench.models.descriptions import DESCRIPTION
 from bench.models.saved import load_denoiser, no_such_sampler, save_denoiser
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
+from bench.models.weights.folders import unknown_options
 from bench.task.declaration import Sources
 from bench.task.verified import verified
 from tasks.imagenet.measures import MeasuredImageNet, pin_measures
@@ -42,7 +43,7 @@ def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
             # at once: packing takes an hour, which a wrong next path must not waste
         )
     if sources.teacher is not None:
-        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache))
+        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache, progress))
     pin_measures(sources, pinned, path, progress)
 
 
@@ -52,7 +53,7 @@ def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress
     return PinnedAsset(str(folder), packed.manifest.sha256["images.npy"], f"{len(packed)} images, {sources.crop}")
 
 
-def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
+def _teacher(task: ImageNetTask, source: Path, cache: Path, progress: Progress) -> PinnedAsset:
     """Convert published weights once, to a folder that is named by the hash of their bytes."""
     loaded = load_edm_denoiser(source, preconditioning="edm" if source.is_dir() else None)
     found, classes = loaded.denoiser.sample_shape, loaded.denoiser.classes
@@ -61,6 +62,8 @@ def _teacher(task: ImageNetTask, source: Path, cache: Path) -> PinnedAsset:
             f"{source} is a network for images {list(found)} of {classes} classes, but task "
             f"{task.name!r} has {list(task.image_shape)} and {task.classes}; fix: name another teacher"
         )
+    for line in unknown_options(source):
+        progress.note(line)
     made_of = path_sha256(loaded.source)
     folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
     with made_once(folder) as missing:

@@ -36,6 +36,7 @@ from bench.models.text.pipelines import (
     named_pipeline,
     pipeline_family,
 )
+from bench.models.weights.folders import unknown_options
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
 from tasks.text.reals import open_reals
@@ -72,7 +73,7 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:
-        keep("teacher", _teacher(sources))
+        keep("teacher", _teacher(sources, progress))
     if sources.data is not None:
         keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
@@ -124,11 +125,13 @@ def tiny_vae_sha256(folder: Path) -> str:
     return folder_sha256(folder, TINY_VAE_FILES)
 
 
-def _teacher(sources: Sources) -> PinnedAsset:
+def _teacher(sources: Sources, progress: Progress) -> PinnedAsset:
     named = sources.teacher
     assert named is not None
     path = named_pipeline(named, sources.download)
     load_pipeline(path, sources.download).denoiser()  # check that all of it loads, and its noise schedule is known
+    for line in unknown_options(path):
+        progress.note(line)
     return PinnedAsset(str(path), teacher_sha256(path), _shown(named))
 
 

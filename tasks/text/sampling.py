@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from bench.models.backbones.text import TextPipeline
 from bench.models.samplers import SampleNoise
 from bench.models.text.hub import from_hub
 from bench.models.text.lora import Note
-from bench.models.text.pipelines import load_pipeline
+from bench.models.text.pipelines import load_pipeline, named_pipeline
 from bench.models.text.published import load_published
+from bench.models.weights.folders import unknown_options
 from tasks.text.baselines import HubWeights, TextBaseline
 from tasks.text.flow_baselines import FlowBaseline
 
@@ -126,9 +128,13 @@ def load_baseline(
     if weights is None:
         return teacher
     if weights.kind == "pipeline":
-        pipeline = load_pipeline(path or weights.repository, download)
+        named = named_pipeline(path or Path(weights.repository), download)
+        pipeline = load_pipeline(named, download)
+        _say(unknown_options(named), note)
     elif weights.kind == "folder":
-        pipeline = replace(teacher, network=teacher.family.read_network(path or _folder(weights, download)))
+        folder = path or _folder(weights, download)
+        pipeline = replace(teacher, network=teacher.family.read_network(folder))
+        _say(unknown_options(folder), note)
     else:
         file = path or _file(weights, download)
         network = load_published(file, teacher.family, teacher.network, note)
@@ -147,6 +153,12 @@ def load_baseline(
             f"{path or weights.repository} takes {takes}; fix: name the baseline's own weights"
         )
     return pipeline
+
+
+def _say(lines: Iterable[str], note: Note | None) -> None:
+    if note is not None:
+        for line in lines:
+            note(line)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import diffusers
 from accelerate import init_empty_weights
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from bench.models.text.lora import LoRASpec, Note, low_rank, merge_lora
 from bench.models.text.lora_files import PEFT_FILE, is_lora, read_settings
 from bench.models.weights.checkpoints import GENERATOR_FILES, PREFIXES
 from bench.models.weights.compare import differences, without_prefixes
-from bench.models.weights.folders import INDEX, other_options, read_parts
+from bench.models.weights.folders import INDEX, not_used, other_options, read_parts
 from bench.models.weights.state_dicts import read_state_dict, require
 from bench.models.weights.weight_files import STEMS
 
@@ -125,10 +124,7 @@ class _Folders:
             )
         unknown = [key for key in config if key not in self.teacher.config and not key.startswith("_")]
         if unknown and self.note:
-            found = listed([printable(key)[:80] for key in unknown])
-            self.note(
-                f"{path}: diffusers {diffusers.__version__} has no such options, and they are not used: {found}"
-            )
+            self.note(not_used(path, unknown))
 
     def _refuse_another_schedule(self, path: Path, teacher: Mapping[str, Any]) -> None:
         """Raise UserError if a pipeline's network has another prediction or noise schedule than the teacher's."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+from diffusers import Transformer2DModel
 from diffusers.utils import logging as diffusers_log
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.core.errors import UserError, first_line
+from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import printable
 from bench.core.files import read_json, refuse_special_files, regular_file
 from bench.models.weights.compare import bare_name, not_weights, problems
@@ -31,6 +34,7 @@ POSITIONS = ("position_ids",)
 """The last parts of the names of buffers 0, 1, 2, ...: older files store them, networks make them anew."""
 FORMER = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
 """The classes of networks that were published as diffusers' former Transformer2DModel, by their norm_type."""
+FORMER_CLASS = Transformer2DModel.__name__
 COUNTERS = (*POSITIONS, "num_batches_tracked")
 
 
@@ -109,12 +113,39 @@ def _check_config(kind: Any, folder: Path, fix: str) -> None:
 
 def _today(named: Any, config: Mapping[str, Any]) -> Any:
     """Return the class that a network of diffusers' former class has today; all others stay."""
-    return FORMER.get(str(config.get("norm_type")), named) if named == "Transformer2DModel" else named
+    return FORMER.get(str(config.get("norm_type")), named) if named == FORMER_CLASS else named
 
 
 def former_class(named: str, folder: Path) -> str:
     """Return the class today of the network in a folder, which a pipeline names so. Raises UserError."""
-    return str(_today(named, read_json(folder / "config.json"))) if named == "Transformer2DModel" else named
+    return str(_today(named, read_json(folder / "config.json"))) if named == FORMER_CLASS else named
+
+
+def unknown_options(folder: Path) -> list[str]:
+    """Say which options in the configurations of networks, in a folder and its parts, diffusers does not know.
+
+    They are in effect for whoever wrote them, and not here. One line for each configuration that has some; the
+    former class's options are known, at their defaults.
+    """
+    lines = []
+    for path in [folder / "config.json", *sorted(folder.glob("*/config.json"))]:
+        config = read_json(path) if path.is_file() else {}
+        named = config.get("_class_name")
+        kind = getattr(diffusers, str(_today(named, config)), None)
+        if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+            continue
+        known = inspect.signature(kind.__init__).parameters
+        former = inspect.signature(Transformer2DModel.__init__).parameters if named == FORMER_CLASS else {}
+        idle = {name for name, one in former.items() if name in config and config[name] == one.default}
+        if odd := [key for key in config if key not in known and key not in idle and not key.startswith("_")]:
+            lines.append(not_used(path, odd))
+    return lines
+
+
+def not_used(path: Path, options: Sequence[str]) -> str:
+    """Say that diffusers does not know these options of a configuration."""
+    found = listed([printable(key)[:80] for key in options])
+    return f"{path}: diffusers {diffusers.__version__} has no such options, and they are not used: {found}"
 
 
 def odd_types(file: Path, tables: Sequence[str] = ()) -> list[str]:

@@ -16,6 +16,7 @@ from bench.evaluation.function_images import Function, FunctionImages
 from bench.evaluation.given_images import GivenImages
 from bench.evaluation.pipeline_images import PipelineImages
 from bench.models.stock_pipelines import StockPipeline, open_pipeline
+from bench.models.weights.folders import unknown_options
 from bench.runs.given.plan import IMAGES, GivenRun
 from bench.runs.plugins.files import function_in
 from bench.runs.runner import Runner, Weights
@@ -122,6 +123,8 @@ class PipelineFiles:
             done = run.finished()
             if done is not None:
                 return Measured(done.metrics, run.record)
+            for line in unknown_options(self.pipeline.folder):
+                runner.progress.note(line)
             images = PipelineImages(self.pipeline.load(), settings, runner.prepared)
             images.batch(0, 0, 1)
             weights = Weights(images.parameters, sha256, "published", images.evaluations)

@@ -1,6 +1,7 @@
 """Pinning of text-to-image assets: real images, prompts and networks are checked before they are stored."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -113,8 +114,18 @@ def test_a_teacher_in_one_file_may_get_its_configuration(
     monkeypatch.setattr("bench.models.text.hub.snapshot_download", from_hub)
     named = Sources(tmp_path, teacher=tmp_path / "sdxl.safetensors")
     with pytest.raises(UserError, match="the same command with --download"):
-        choose._teacher(named)
-    assert choose._teacher(replace(named, download=True)).name == "sdxl.safetensors"
+        choose._teacher(named, SilentProgress())
+    assert choose._teacher(replace(named, download=True), SilentProgress()).name == "sdxl.safetensors"
+
+
+def test_options_of_a_teacher_that_diffusers_does_not_know_are_said(sdxl_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sdxl_folder, tmp_path / "sdxl"))
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"later": 1}))
+    progress = RecordedNotes()
+    choose._teacher(Sources(tmp_path, teacher=folder), progress)
+    (note,) = progress.notes
+    assert note.startswith(f"{config}: diffusers ") and note.endswith("are not used: later")
 
 
 @pytest.mark.parametrize("name", ["list.json", "list.txt", "LIST.JSON"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from bench.core.errors import UserError
-from bench.models.weights.folders import load_network, other_options, read_parts
+from bench.models.weights.folders import load_network, other_options, read_parts, unknown_options
 
 NAME = "conv_out.bias"
 
@@ -166,3 +167,54 @@ def test_options_that_shapes_do_not_show_are_compared() -> None:
     teacher = {"act_fn": "silu", "attention_head_dim": (8, 8), "sample_size": 64, "_name": "a", "only": 1}
     assert other_options({**teacher, "attention_head_dim": 8, "sample_size": 128, "_name": "b"}, teacher) == []
     assert other_options({"act_fn": "relu", "new": 2}, teacher) == ["act_fn (relu for silu)"]
+
+
+FORMER = {
+    "_class_name": "Transformer2DModel",
+    "_diffusers_version": "0.12.0.dev0",
+    "activation_fn": "gelu-approximate",
+    "attention_bias": True,
+    "attention_head_dim": 72,
+    "cross_attention_dim": None,
+    "double_self_attention": False,
+    "dropout": 0.0,
+    "in_channels": 4,
+    "norm_elementwise_affine": False,
+    "norm_num_groups": 32,
+    "norm_type": "ada_norm_zero",
+    "num_attention_heads": 16,
+    "num_embeds_ada_norm": 1000,
+    "num_layers": 28,
+    "num_vector_embeds": None,
+    "only_cross_attention": False,
+    "out_channels": 8,
+    "patch_size": 2,
+    "sample_size": 32,
+    "upcast_attention": False,
+    "use_linear_projection": False,
+}
+"""The configuration that DiT-XL/2 was published with."""
+
+
+def test_options_that_diffusers_does_not_know_are_said_for_each_part(folder: Path) -> None:
+    assert unknown_options(folder) == unknown_options(folder.parent) == []
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 2, "decay": None, "_name_or_path": "x"}))
+    said = f"{path}: diffusers .* has no such options, and they are not used: later, decay"
+    for named in (folder, folder.parent):
+        (line,) = unknown_options(named)
+        assert re.fullmatch(said, line)
+    load_network(UNet2DModel, folder)
+
+
+def test_the_former_class_s_options_are_known_at_their_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(FORMER))
+    assert unknown_options(tmp_path) == []
+    (tmp_path / "config.json").write_text(json.dumps(FORMER | {"double_self_attention": True}))
+    (line,) = unknown_options(tmp_path)
+    assert line.endswith("are not used: double_self_attention")
+
+
+def test_what_is_no_network_of_diffusers_has_no_options_to_miss(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["CLIPTextModel"], "later": 1}))
+    assert unknown_options(tmp_path) == unknown_options(tmp_path / "weights.pt") == []
