@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +39,8 @@ TRAINING = (
 )
 """Tensors that follow from the schedule or were used only in training, as are those that begin with LOSS."""
 LOSS = f"{VAE}loss."
-REARRANGED = (
-    *(".in_proj_weight", ".in_proj_bias", "text_projection"),
-    *(".qkv.weight", ".qkv.bias", ".adaLN_modulation.1.weight", ".adaLN_modulation.1.bias"),  # SD3's
-)
-"""Suffixes of the tensors that are copied when they are renamed, because they are split or transposed."""
+OPEN_CLIP_COPIES = re.compile(r"transformer\.resblocks\.\d+\.attn\.in_proj_(weight|bias)|text_projection")
+"""The tensors of SDXL's second encoder that are copied when they are renamed: they are split or transposed."""
 
 
 class OneFile(NamedTuple):
@@ -118,6 +116,7 @@ def _networks(reader: FileReader, folder: Path, sdxl: bool) -> OneFile:
                 lambda: CLIPTextModelWithProjection(text_config(folder / "text_encoder_2")),
                 lambda model: convert_open_clip_checkpoint(model, reader.under(SECOND), prefix=SECOND),
                 SECOND,
+                OPEN_CLIP_COPIES,
             )
         )
     return OneFile(unet, vae, text)
@@ -137,9 +136,17 @@ class FileReader:
         return {name: value for name, value in self.state.items() if name.startswith(prefix)}
 
     def network(
-        self, what: str, build: Callable[[], nn.Module], convert: Callable[[Any], dict[str, Tensor]], prefix: str
+        self,
+        what: str,
+        build: Callable[[], nn.Module],
+        convert: Callable[[Any], dict[str, Tensor]],
+        prefix: str,
+        copies: re.Pattern[str] | None = None,
     ) -> Any:
-        """Build a network around the renamed tensors under `prefix`; the two must match exactly."""
+        """Build a network around the renamed tensors under `prefix`; the two must match exactly.
+
+        `copies` are the names, after the prefix, of tensors that `convert` copies. All others it returns as they are.
+        """
         with init_empty_weights():  # its initial weights would be overwritten anyway
             model = build()
         given = self.under(prefix)
@@ -157,7 +164,8 @@ class FileReader:
         fill(model, renamed, str(self.path), f"a pipeline like {self.like}, by {what}")
         used = {value.data_ptr() for value in renamed.values()}
         for name, value in given.items():
-            if value.data_ptr() in used or name.endswith(REARRANGED):
+            copied = copies is not None and copies.fullmatch(name.removeprefix(prefix))
+            if value.data_ptr() in used or copied:
                 del self.left[name]
         return model.eval().requires_grad_(False)
 

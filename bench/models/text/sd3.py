@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ NETWORK, CLIPS = (
     "model.diffusion_model.",
     ("text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."),
 )
+COPIES = re.compile(r".+\.(qkv|adaLN_modulation\.1)\.(weight|bias)")
+"""The tensors of the network that are split when they are renamed."""
 T5 = "text_encoders.t5xxl.transformer."
 TEXT = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -115,6 +118,7 @@ def read_file(family: type[TextFamily], file: PipelineFile) -> TextPipeline:
             lambda: SD3Transformer2DModel.from_config(config),
             lambda _: diffusers_weights(reader.under("" if bare else NETWORK)),
             "" if bare else NETWORK,
+            COPIES,
         )
         vae = _vae(reader, folder)
         clips = [_clip(reader, prefix, folder / part) for prefix, part in zip(CLIPS, TEXT[:2], strict=True)]

@@ -133,6 +133,8 @@ class TestOneFile:
         [
             ({"v_pred": torch.zeros(0)}, r"v_pred \(unexpected\)"),
             ({"model.diffusion_model.extra.weight": torch.ones(1)}, r"extra\.weight \(unexpected\)"),
+            ({"model.diffusion_model.extra.qkv.weight": torch.ones(1)}, r"qkv\.weight \(unexpected\)"),
+            ({"first_stage_model.extra.in_proj_bias": torch.ones(1)}, r"in_proj_bias \(unexpected\)"),
             ({"first_stage_model.extra.weight": torch.ones(1)}, r"extra\.weight \(unexpected\)"),
             ({"cond_stage_model.transformer.extra": torch.ones(1)}, r"extra \(unexpected\)"),
             ({"model_ema.decay": torch.ones(1)}, r"two UNets.*emaonly"),
