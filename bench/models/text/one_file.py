@@ -145,7 +145,7 @@ class FileReader:
     ) -> Any:
         """Build a network around the renamed tensors under `prefix`; the two must match exactly.
 
-        `copies` are the names, after the prefix, of tensors that `convert` copies. All others it returns as they are.
+        `copies` are the names, after the prefix, of tensors that `convert` copies, and not just renames.
         """
         with init_empty_weights():  # its initial weights would be overwritten anyway
             model = build()
