@@ -53,5 +53,8 @@ class CaptionEncoder(TextEncoder):
         packed: Tensor = self(self.tokenize(prompts).to(self.device))
         return packed
 
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        return [len(prompt.split()) <= self.layout.tokens for prompt in prompts]
+
     def null_condition(self) -> Tensor:
         return self.encode([""])

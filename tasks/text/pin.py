@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from bench.core.device import this_device
-from bench.core.errors import UserError, listed
-from bench.core.files import digest, file_sha256, folder_sha256, write_text
+from bench.core.errors import UserError
+from bench.core.files import digest, file_sha256, folder_sha256
 from bench.core.progress import Progress
-from bench.data.text.coco import VAL2014_IMAGES, coco10k, coco30k, is_captions_file
+from bench.data.text.coco import VAL2014_IMAGES
 from bench.data.text.detect import open_captioned
-from bench.data.text.dpg import dpg_prompts
-from bench.data.text.geneval import geneval_prompts
 from bench.data.text.latent_lmdb import LatentLMDB
 from bench.data.text.latents import pack_latent_lmdb, pack_latents
-from bench.data.text.parti import parti, parti_128
-from bench.data.text.prompts import PromptList, read_prompts
+from bench.data.text.prompts import read_prompts
 from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.networks.clip import load_clip
 from bench.features.networks.inception import InceptionFeatures, load_inception
@@ -39,20 +35,13 @@ from bench.models.text.pipelines import (
 from bench.models.weights.folders import unknown_options
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
+from tasks.text.prompts import kept_list, kept_prompts, note_count, note_cut_training, note_empty, pinned_prompts
 from tasks.text.reals import open_reals
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 KEPT = 10_000
 """Number of real images whose single features are kept, for KID and for precision and recall."""
-READERS: Mapping[str, Callable[[Path], PromptList]] = {
-    "coco30k": coco30k,
-    "parti": parti,
-    "parti-128": parti_128,
-    "geneval": geneval_prompts,
-    "dpg": dpg_prompts,
-}
-"""The readers of files of prompts by the rule that a task names; all other files are lists."""
 PATCH_SUFFIX = "-patch"
 """Suffix of the name of a reference of patches."""
 
@@ -77,14 +66,16 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
     if sources.data is not None:
         keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
-        keep("prompts", _prompts(task, sources.prompts.expanduser(), sources.cache))
+        keep("prompts", pinned_prompts(task, sources.prompts.expanduser(), sources.cache))
         prompts, _ = kept_prompts(Path(pinned["prompts"].path))
-        _note_count(task, len(prompts), progress)
-        _note_empty(prompts, progress)
+        note_count(task, len(prompts), progress)
+        note_empty(prompts, progress)
     if sources.training_prompts is not None:
         own_prompts = read_prompts(sources.training_prompts)
-        keep(TRAINING_PROMPTS, _kept(own_prompts, (), sources.cache))
-        _note_empty(own_prompts, progress)
+        keep(TRAINING_PROMPTS, kept_list(own_prompts, (), sources.cache))
+        note_empty(own_prompts, progress)
+    if sources.teacher is not None or sources.data is not None or sources.training_prompts is not None:
+        note_cut_training(pinned, progress)
     if sources.tiny_vae is not None:
         keep(TINY_VAE, _tiny_vae(sources))
     if "inception" in sources.weights or (sources.download and "features" not in pinned):
@@ -193,51 +184,6 @@ def _latents(
     return PinnedAsset(
         str(folder), digest(packed.manifest.sha256), f"{len(packed)} latents of {sources.data.name}"
     )
-
-
-def _prompts(task: TextTask, path: Path, cache: Path) -> PinnedAsset:
-    """Read the prompts by the task's rule, and store the list, with the names of its real images if it has any."""
-    images: tuple[str, ...] = ()
-    if task.prompt_rule == "coco10k" and is_captions_file(path):
-        subset = coco10k(path)
-        prompts, images = subset.prompts, subset.images
-    else:
-        prompts = READERS.get(task.prompt_rule, read_prompts)(path)
-    return _kept(prompts, images, cache)
-
-
-def _note_count(task: TextTask, found: int, progress: Progress) -> None:
-    """Show a note if the number of prompts is not the protocol's."""
-    used = task.protocol.samples // task.protocol.images_per_prompt
-    if found != used:
-        how = f"the first {used:,} are used" if found > used else "they are repeated from the first on"
-        progress.note(f"{found:,} prompts, but protocol {task.protocol.name} has {used:,}: {how}")
-
-
-def _note_empty(prompts: PromptList, progress: Progress) -> None:
-    """Show a note if prompts are empty, as it is shown of captions."""
-    if empty := prompts.empty():
-        progress.note(f"{len(prompts):,} prompts: {len(empty):,} empty, at {listed(empty)} (counted from 0)")
-
-
-def _kept(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:
-    kept = cache / "prompts" / f"{prompts.name}-{prompts.sha256[:12]}.json"
-    content = {"name": prompts.name, "source": prompts.source, "prompts": prompts.prompts, "images": images}
-    if prompts.categories:
-        content["categories"] = prompts.categories
-    write_text(kept, json.dumps(content, ensure_ascii=False) + "\n")
-    return PinnedAsset(str(kept), prompts.sha256, f"{prompts.name}, {len(prompts)}, sha256 {prompts.sha256[:12]}")
-
-
-def kept_prompts(path: Path) -> tuple[PromptList, tuple[str, ...]]:
-    """Read a stored list of prompts, and the names of its real images. Raises UserError if it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        categories = found.get("categories", ())  # older files have none
-        prompts = PromptList.of(found["name"], found["prompts"], found["source"], categories)
-        return prompts, tuple(found["images"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); fix: name the prompts to bench prepare again") from None
 
 
 def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:

@@ -25,7 +25,7 @@ from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.schedules import VPSchedule
-from bench.models.text.conditions import PromptConditions
+from bench.models.text.conditions import PromptConditions, note_cut
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import load_pipeline, load_tiny_vae
 from bench.models.text.published import load_published
@@ -36,7 +36,8 @@ from bench.task.pairs import PairedTeacher
 from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
-from tasks.text.pin import kept_prompts, teacher_sha256, tiny_vae_sha256
+from tasks.text.pin import teacher_sha256, tiny_vae_sha256
+from tasks.text.prompts import kept_prompts
 from tasks.text.reals import pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.task import LATENTS, LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
@@ -86,6 +87,8 @@ class PreparedText(PairedTeacher):
         found = TextExtractors(task, self.cache, progress)
         self.weights += found.weights
         self.data += found.data
+        if task.has_teacher:
+            note_cut(self._encoder, self.prompts.prompts, "prompts", progress.note)
         self.references, self.extractors = found.references, found.loaded
 
     def _open_teacher(self) -> None:
@@ -261,6 +264,8 @@ class PreparedText(PairedTeacher):
             pipeline = replace(pipeline, network=copy_in_bf16(pipeline.network))
         task_of_baseline = copy.copy(self)
         task_of_baseline._use(pipeline, baseline.resolution)
+        if pipeline.encoder is not self.pipeline.encoder:
+            note_cut(pipeline.encoder, self.prompts.prompts, f"prompts of {baseline.name}", self.progress.note)
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.network.to(condition.device)

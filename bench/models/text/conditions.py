@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from bench.core.errors import listed
 from bench.core.transfers import sent
 from bench.models.text.encoders import TextEncoder
 
@@ -49,3 +50,13 @@ class PromptConditions:
                 return found
             self._kept[prompt] = found.cpu()
         return self._kept[prompt]  # on the CPU even the first time, because a batch mixes kept and new conditions
+
+
+def note_cut(encoder: TextEncoder, prompts: Sequence[str], what: str, note: Callable[[str], None]) -> None:
+    """Show a note if an encoder reads only the beginning of some prompts; `what` names the list."""
+    cut = [place for place, whole in enumerate(encoder.read_whole(prompts)) if not whole]
+    if cut:
+        note(
+            f"{len(prompts):,} {what}: {len(cut):,} longer than the text encoder reads, and cut there, at "
+            f"{listed(cut)} (counted from 0)"
+        )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerBase
 
 from bench.models.text.layout import ConditionLayout
 
@@ -37,6 +37,10 @@ class TextEncoder(nn.Module, ABC):
         """Encode prompts as `encode` does, in the precision that is set."""
 
     @abstractmethod
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        """Return of each prompt whether the network with the most tokens reads it to its end."""
+
+    @abstractmethod
     def null_condition(self) -> Tensor:
         """Return the unconditional entry [1, K] of classifier-free guidance."""
 
@@ -53,6 +57,9 @@ class CLIPEncoder(TextEncoder):
     def encoded(self, prompts: Sequence[str]) -> Tensor:
         tokens = tokenize(self.tokenizer, prompts, self.layout.tokens).to(self.device)
         return self.layout.pack(self.model(tokens).last_hidden_state.float())
+
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        return fit(self.tokenizer, prompts, self.layout.tokens)
 
     def null_condition(self) -> Tensor:
         return self.encode([""])
@@ -96,6 +103,9 @@ class SDXLEncoder(TextEncoder):
         assert pooled is not None
         return self.layout.pack(torch.cat(hidden, -1), pooled.float())
 
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        return fit(self.tokenizers[0], prompts, self.layout.tokens)
+
     def null_condition(self) -> Tensor:
         if not self.zero_null:
             return self.encode([""])
@@ -107,3 +117,9 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> T
     found = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     tokens: Tensor = found.input_ids
     return tokens
+
+
+def fit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[bool]:
+    """Return of each text whether it has at most `length` tokens, with those at its beginning and end."""
+    found = tokenizer(list(texts), return_attention_mask=False, verbose=False)  # verbose would warn of long ones
+    return [len(tokens) <= length for tokens in found.input_ids]

@@ -44,6 +44,9 @@ class FluxEncoder(TextEncoder):
         tokens = tokenize(self.tokenizer, prompts, self.clip.config.max_position_embeddings).to(self.device)
         return self.layout.pack(self.t5(prompts), self.clip(tokens).pooler_output.float())
 
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        return self.t5.read_whole(prompts)
+
     def null_condition(self) -> Tensor:
         return self.encode([""])
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import Gemma2Model, PreTrainedTokenizerBase
 
-from bench.models.text.encoders import TextEncoder
+from bench.models.text.encoders import TextEncoder, fit
 from bench.models.text.layout import ConditionLayout
 
 INSTRUCTION = "\n".join(
@@ -48,14 +48,16 @@ class GemmaEncoder(TextEncoder):
         self.tokenizer.padding_side = "right"  # Gemma's own is left, and SANA's positions are those of the right
         self.model = model
         self.layout = ConditionLayout(tokens, model.config.hidden_size, mask=True)
-        self.instruction_tokens = len(tokenizer.encode(INSTRUCTION))
+        self.length = len(tokenizer.encode(INSTRUCTION)) + tokens - 2  # of both texts, as in the published code
 
     def encoded(self, prompts: Sequence[str]) -> Tensor:
         kept = self.layout.tokens
-        texts = [INSTRUCTION + prompt.lower().strip() for prompt in prompts]
-        embeddings, mask = self._read(texts, self.instruction_tokens + kept - 2)  # the published code's length
+        embeddings, mask = self._read(_instructed(prompts), self.length)
         taken = [0, *range(1 - kept, 0)]
         return self.layout.pack(embeddings[:, taken], mask=mask[:, taken])
+
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        return fit(self.tokenizer, _instructed(prompts), self.length)
 
     @torch.no_grad()
     def null_condition(self) -> Tensor:
@@ -69,3 +71,7 @@ class GemmaEncoder(TextEncoder):
         read = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         tokens, mask = read.input_ids.to(self.device), read.attention_mask.to(self.device)
         return self.model(tokens, attention_mask=mask).last_hidden_state.float(), mask
+
+
+def _instructed(prompts: Sequence[str]) -> list[str]:
+    return [INSTRUCTION + prompt.lower().strip() for prompt in prompts]

@@ -16,7 +16,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 
 from bench.core.files import read_json
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
-from bench.models.text.encoders import TextEncoder, tokenize
+from bench.models.text.encoders import TextEncoder, fit, tokenize
 from bench.models.text.hub import from_hub
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
@@ -82,6 +82,11 @@ class SD3Encoder(TextEncoder):
         clip = functional.pad(clip, (0, self.layout.width - clip.shape[-1]))
         t5 = clip.new_zeros(len(clip), T5_TOKENS, self.layout.width) if self.t5 is None else self.t5(prompts)
         return self.layout.pack(torch.cat([clip, t5], 1), torch.cat(pooled, -1))
+
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        if self.t5 is None:
+            return fit(self.tokenizers[0], prompts, self.clip_tokens)
+        return self.t5.read_whole(prompts)
 
     def null_condition(self) -> Tensor:
         return self.encode([""])

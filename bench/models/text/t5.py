@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import T5EncoderModel, T5TokenizerFast
 
+from bench.models.text.encoders import fit
 from bench.models.text.parts import read_tokenizer
 from bench.models.weights.folders import load_network
 
@@ -35,6 +36,10 @@ class T5Encoder(nn.Module):
         )
         embeddings: Tensor = self.model(found.input_ids.to(self.model.device)).last_hidden_state
         return embeddings.float()
+
+    def read_whole(self, prompts: Sequence[str]) -> list[bool]:
+        """Return of each prompt whether it is read to its end."""
+        return fit(self.tokenizer, prompts, self.tokens)
 
 
 def read_t5(tokenizer: Path, model: Path, tokens: int) -> T5Encoder:

@@ -24,11 +24,11 @@ from bench.features.references.make import FeatureSpace, folder_images, make_ref
 from bench.features.references.store import Description, checked_reference, load_reference, save_reference
 from bench.features.views import NO_PATCH
 from bench.task.declaration import Sources
-from bench.task.pinned import PinnedAsset, pin_assets
+from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
 from tasks.coco import TASK_10K, TASK_30K
 from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.text import pin as choose
-from tasks.text.pin import kept_prompts
+from tasks.text.prompts import kept_prompts, pinned_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
 
@@ -131,14 +131,14 @@ def test_options_of_a_teacher_that_diffusers_does_not_know_are_said(sdxl_folder:
 @pytest.mark.parametrize("name", ["list.json", "list.txt", "LIST.JSON"])
 def test_coco10k_takes_a_list_of_any_kind(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text('["a cat", "a dog"]' if "txt" not in name else "a cat\na dog\n")
-    kept, images = kept_prompts(Path(choose._prompts(TASK_10K, tmp_path / name, tmp_path).path))
+    kept, images = kept_prompts(Path(pinned_prompts(TASK_10K, tmp_path / name, tmp_path).path))
     assert (kept.prompts, images) == (("a cat", "a dog"), ())
 
 
 def test_the_categories_of_prompts_are_kept_with_them_and_change_no_hash(tmp_path: Path) -> None:
     lines = [f"prompt {number}\t{'Animals' if number % 4 else 'World Knowledge'}" for number in range(128)]
     (tmp_path / "PartiPrompts.tsv").write_text("\n".join(["Prompt\tCategory", *lines, ""]))
-    asset = choose._prompts(PARTIPROMPTS, tmp_path / "PartiPrompts.tsv", tmp_path)
+    asset = pinned_prompts(PARTIPROMPTS, tmp_path / "PartiPrompts.tsv", tmp_path)
     kept, _ = kept_prompts(Path(asset.path))
     assert kept.categories[:5] == ("World Knowledge", *["Animals"] * 3, "World Knowledge")
     assert kept.sha256 == PromptList.of("x", kept.prompts, "").sha256 == asset.sha256
@@ -148,7 +148,7 @@ def test_coco10k_takes_captions_of_its_own_year_alone_whatever_their_file_is_cal
     few = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}
     (tmp_path / "CAPTIONS.JSON").write_text(json.dumps(few))
     with pytest.raises(UserError, match=r"lists 1 images and captions of 1, not 40,504 of each"):
-        choose._prompts(TASK_10K, tmp_path / "CAPTIONS.JSON", tmp_path)
+        pinned_prompts(TASK_10K, tmp_path / "CAPTIONS.JSON", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,26 @@ def test_empty_prompts_are_told(role: str, tmp_path: Path) -> None:
     assert progress.notes[-1] == "4 prompts: 2 empty, at 1, 3 (counted from 0)"
 
 
+def test_training_prompts_that_the_teacher_does_not_read_whole_are_told(sdxl_folder: Path, tmp_path: Path) -> None:
+    """In either order: the prompts may be named before their teacher."""
+    (tmp_path / "list.json").write_text(json.dumps(["a cat", "a dog " * 80]))
+    named = {"teacher": sdxl_folder, "training_prompts": tmp_path / "list.json"}
+    for first in named:
+        cache, progress = tmp_path / first, RecordedNotes()
+        choose.pin(TASK_10K, Sources(cache, **{first: named[first]}), progress)  # type: ignore[arg-type]
+        task = replace(TASK_10K, pinned=read_pinned(TASK_10K.pinned_path(cache)))
+        others = {role: path for role, path in named.items() if role != first}
+        choose.pin(task, Sources(cache, **others), progress)  # type: ignore[arg-type]
+        told = "2 training prompts: 1 longer than the text encoder reads, and cut there, at 1 (counted from 0)"
+        assert progress.notes.count(told) == 1 and progress.notes[-1] == told
+
+
 def test_coco30k_compares_with_all_of_val2014(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     (tmp_path / "list.txt").write_text("a cat\n")
     pinned = {
         "features": PinnedAsset("", "", ""),
-        "prompts": choose._prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
+        "prompts": pinned_prompts(TASK_10K, tmp_path / "list.txt", tmp_path),
     }
     with pytest.raises(UserError, match=r"contains 1 images, not the 40,504 of val2014 that coco30k compares"):
         choose._reals(TASK_30K, Sources(tmp_path, reals=tmp_path), pinned, RecordedNotes())
