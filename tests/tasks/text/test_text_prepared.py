@@ -1,0 +1,28 @@
+"""A text task that is prepared tells what it does with prompts that its networks cannot read."""
+
+from pathlib import Path
+
+from text_standin import choose_sdxl, declared
+
+from bench.core.progress import SilentProgress
+from bench.task.declaration import Sources
+
+
+class Notes(SilentProgress):
+    """Keeps what was noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_prompts_that_the_teacher_does_not_read_whole_are_told(tmp_path: Path) -> None:
+    cache, progress = choose_sdxl(tmp_path), Notes()
+    declared(cache).prepare(Sources(cache), progress)
+    assert not progress.notes
+    (tmp_path / "long.txt").write_text(f"a cat\n{'a dog ' * 40}\n")
+    declared(cache).pin(Sources(cache, prompts=tmp_path / "long.txt"), SilentProgress())
+    declared(cache).prepare(Sources(cache), progress)
+    assert progress.notes == ["2 prompts: 1 longer than the text encoder reads, and cut there, at 1 (counted from 0)"]
