@@ -40,7 +40,7 @@ def lpips_of(recipe: LPIPSRecipe, context: TrainingContext) -> Distance:
     It is computed on the task's pixels, which may be decoded latents. Raises UserError if weights are missing.
     """
     path = recipe.lpips_weights or context.lpips_trunk()
-    fix = f"fix: bench prepare --task TASK --weights lpips=FILE, or --set lpips_weights=FILE ({VGG16.url})"
+    fix = f"fix: bench prepare --weights lpips=FILE, or --set lpips_weights=FILE ({VGG16.url})"
     if path is None:
         raise UserError(f"{recipe.lpips_switch}=lpips requires torchvision's VGG16, and none is pinned; {fix}")
     if not path.is_file():

@@ -25,4 +25,6 @@ def test_prompts_that_the_teacher_does_not_read_whole_are_told(tmp_path: Path) -
     (tmp_path / "long.txt").write_text(f"a cat\n{'a dog ' * 40}\n")
     declared(cache).pin(Sources(cache, prompts=tmp_path / "long.txt"), SilentProgress())
     declared(cache).prepare(Sources(cache), progress)
-    assert progress.notes == ["2 prompts: 1 longer than the text encoder reads, and cut there, at 1 (counted from 0)"]
+    assert progress.notes == [
+        "2 prompts: 1 longer than the text encoder reads, and cut there, at 1 (counted from 0)"
+    ]

@@ -55,6 +55,4 @@ def test_cut_prompts_are_counted_and_named(sdxl_folder: Path) -> None:
     note_cut(encoder, [longest, "a cat"], "prompts", notes.append)
     assert not notes
     note_cut(encoder, [longest, f"{longest} cat", "a cat", f"{longest} dog"], "prompts", notes.append)
-    assert notes == [
-        "4 prompts: 2 longer than the text encoder reads, and cut there, at 1, 3 (counted from 0)"
-    ]
+    assert notes == ["4 prompts: 2 longer than the text encoder reads, and cut there, at 1, 3 (counted from 0)"]

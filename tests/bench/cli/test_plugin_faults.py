@@ -23,7 +23,7 @@ def test_an_unexpected_error_is_one_line() -> None:
         raise RecursionError("too deep\nand more")
     except RecursionError as error:
         reason = unexpected(error)
-    assert reason.startswith("unexpected RecursionError: too deep (test_faults.py:")
+    assert reason.startswith("unexpected RecursionError: too deep (test_plugin_faults.py:")
     assert "\n" not in reason and "please report it" in reason
 
 
