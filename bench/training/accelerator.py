@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 
 from bench.training.recipe import Recipe
 
@@ -15,6 +15,10 @@ def accelerator_of(recipe: Recipe, cpu: bool = False) -> Accelerator:
     a step of the optimiser, where a method calls a network again after it. And older versions of torch use the
     kept casts of a call without gradients in one with them, so that the weights get no gradient
     (github.com/pytorch/pytorch/issues/158232).
+
+    Under DDP the gradients are views of the buffers in which processes exchange them, so that they are there once
+    and not twice.
     """
     mixed = "bf16" if recipe.precision == "bf16" else "no"
-    return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[AutocastKwargs(cache_enabled=False)])
+    handlers = [AutocastKwargs(cache_enabled=False), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
+    return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=handlers)
