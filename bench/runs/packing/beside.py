@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,9 +54,9 @@ class Beside:
             if (name := plugin_name(sha256, called)) is None:
                 yield f"a bundle holds no plug-in file called {called!r}; fix: rename it to letters, and run again"
                 continue
-            if name not in self.files and (others := _imported_beside(found, content)):
+            if name not in self.files and (others := _imported(found, content)):
                 gone = warning(
-                    f"it imports {listed(others)} from its folder, which a bundle does not hold",
+                    f"it imports {listed(others)}, which a bundle does not hold",
                     "move what it uses into it and run again, or send the rest beside the bundle",
                 )
                 self.findings.append(f"{found}: {gone}")
@@ -90,8 +91,8 @@ def plugins_of_plan(plan: Mapping[str, Any]) -> dict[str, str]:
     return {str(path): str(sha256) for one in found if isinstance(one, dict) for path, sha256 in one.items()}
 
 
-def _imported_beside(path: Path, content: bytes) -> list[str]:
-    """Return what a plug-in file imports from files in its own folder; of installed packages nothing."""
+def _imported(path: Path, content: bytes) -> list[str]:
+    """Return the files and folders that a plug-in file imports, by their paths; of installed packages nothing."""
     try:
         nodes = list(ast.walk(ast.parse(content)))
     except (SyntaxError, ValueError):  # a table of variants, or Python of another version
@@ -99,12 +100,28 @@ def _imported_beside(path: Path, content: bytes) -> list[str]:
     named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     named += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     others = {name.partition(".")[0] for name in named} - sys.stdlib_module_names - packages_distributions().keys()
-    places = {name: (path.with_name(f"{name}.py"), path.with_name(name)) for name in sorted(others)}
-    return [(file if file.is_file() else folder).name for file, folder in places.values() if _there(file, folder)]
+    found = {name: _beside(path, name) or _on_path(name) for name in sorted(others)}
+    return [str(place) for place in found.values() if place is not None]
 
 
-def _there(file: Path, folder: Path) -> bool:
-    return file.is_file() or any(folder.glob("*.py"))
+def _beside(path: Path, name: str) -> Path | None:
+    """Return the file or folder of Python files that a module's name stands for in a plug-in's folder."""
+    file, folder = path.with_name(f"{name}.py"), path.with_name(name)
+    if file.is_file():
+        return file
+    return folder if any(folder.glob("*.py")) else None
+
+
+def _on_path(name: str) -> Path | None:
+    """Return the file of a module that is found on PYTHONPATH or in the working folder; nothing is imported."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return Path(places[0]) if places else None
 
 
 def _gone(sha256: str, called: str, function: Path | None) -> str:

@@ -114,18 +114,28 @@ def test_a_plug_in_that_is_not_the_recorded_one_is_refused_and_may_be_named(
     assert packed([folder], named).beside == [NAME]  # under the name that the run's id depends on
 
 
-def test_what_a_plug_in_imports_from_its_folder_is_named(checker: Checker, tmp_path: Path) -> None:
+def test_what_a_plug_in_imports_that_is_not_installed_is_named(
+    checker: Checker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bundle holds one file, so that it alone would not run."""
-    code = "import random\nfrom parts.losses import loss\nimport helper, bench\n" + CODE
-    path, sha256 = plugin(tmp_path, code=code), hashlib.sha256(code.encode()).hexdigest()
+    code = (
+        "import random\nfrom parts.losses import loss\nimport helper, bench, numpy, elsewhere, spaces.one\n" + CODE
+    )
+    path, sha256 = plugin(tmp_path / "mine", code=code), hashlib.sha256(code.encode()).hexdigest()
     for name in ("helper.py", "random.py", "unused.py", "parts/losses.py", "bench/core.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (path.parent / name).parent.mkdir(exist_ok=True)
+        (path.parent / name).touch()
+    library = tmp_path / "library"
+    (library / "spaces").mkdir(parents=True)
+    (library / "elsewhere.py").write_text("raise RuntimeError('it is not imported')\n")
+    monkeypatch.syspath_prepend(library)
     changes = {**OF_PLUGIN, "method.plugin_sha256": sha256}
     folders = [finished_run(tmp_path / "runs", changes, plugins={path: sha256})]
     folders += [finished_run(tmp_path / "runs", base=SAMPLER, plugins={path: sha256})]
     (finding,) = packed(folders, checker).findings
-    assert finding.startswith(f"{path}: warning: it imports helper.py, parts from its folder, which a bundle does")
+    beside = f"{path.parent / 'helper.py'}, {path.parent / 'parts'}"
+    others = f"{library / 'elsewhere.py'}, {beside}, {library / 'spaces'}"
+    assert finding.startswith(f"{path}: warning: it imports {others}, which a bundle does not hold")
 
 
 def test_a_plug_in_that_only_the_record_knows_is_asked_for(checker: Checker, tmp_path: Path) -> None:
