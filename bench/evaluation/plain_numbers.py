@@ -8,9 +8,7 @@ from typing import Any
 
 from bench.core.errors import UserError
 from bench.metrics.base import MEAN_OF_IMAGES, Measured
-
-RELATIVE = 1e-6
-"""Scores are kept in float32, so that their mean and the value differ by rounding."""
+from bench.metrics.info import ROUNDING, is_within
 
 
 def plain(name: str, found: object, images: int, span: tuple[float, float] = (-math.inf, math.inf)) -> Measured:
@@ -34,10 +32,9 @@ def plain(name: str, found: object, images: int, span: tuple[float, float] = (-m
     for what, number in numbers.items():
         if not isinstance(number, int | float) or not math.isfinite(number):
             raise UserError(f"metric {name!r} has the {what} {number!r}; fix: let it return a finite number")
-    low, high = span
-    if not low - RELATIVE * max(1, abs(low)) <= value <= high + RELATIVE * max(1, abs(high)):
+    if not is_within(value, span):
         raise UserError(
-            f"metric {name!r} has the value {value!r}, and its range is from {low:g} to {high:g}; "
+            f"metric {name!r} has the value {value!r}, and its range is from {span[0]:g} to {span[1]:g}; "
             "fix: correct its result(), or the range of its info"
         )
     if odd := [reason for reason in reasons if not isinstance(reason, str)]:
@@ -53,7 +50,7 @@ def plain(name: str, found: object, images: int, span: tuple[float, float] = (-m
             "or for each group of images of one prompt"
         )
     said, mean = diagnostics.get(MEAN_OF_IMAGES, value), math.fsum(scores) / max(1, len(scores))
-    if scores and not math.isclose(mean, said, rel_tol=RELATIVE, abs_tol=RELATIVE):
+    if scores and not math.isclose(mean, said, rel_tol=ROUNDING, abs_tol=ROUNDING):
         raise UserError(
             f"metric {name!r} says {said!r}, and its scores have the mean {mean!r}; fix: return no scores, or "
             f"their mean as the diagnostic {MEAN_OF_IMAGES!r}"

@@ -32,7 +32,7 @@ VENDI = MetricInfo(
     "images, grows with the samples, and noise is diverse too",
     source="Friedman and Dieng 2023, arXiv:2210.02410",
     implementation="bench.metrics.vendi:VendiScore",
-    range=(1.0 - 1e-9, math.inf),
+    range=(1.0, math.inf),
 )
 
 VENDI_DINOV2 = replace(
@@ -59,7 +59,7 @@ DIVERSITY_DINO = MetricInfo(
     source="DP-DMD, arXiv:2602.03139",
     implementation="bench.metrics.prompt_diversity:CosineDiversity",
     extractor="dinov2",
-    range=(-1e-9, 2.0),
+    range=(0.0, 2.0),
 )
 
 AESTHETIC = MetricInfo(

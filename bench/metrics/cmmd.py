@@ -26,6 +26,7 @@ def gaussian_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     squares = -2 * x @ y.T
     squares += np.square(x).sum(axis=1)[:, None]
     squares += np.square(y).sum(axis=1)
+    np.maximum(squares, 0, out=squares)  # rounding makes those of equal rows negative, and exp of long ones infinite
     return np.expm1(squares / (-2 * SIGMA**2))
 
 
@@ -36,7 +37,8 @@ def biased_distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.
     It is a squared norm, and so never negative. Source: Gretton et al. 2012, eq. 5.
     """
     n, m = len(within_x), len(within_y)
-    return max(0.0, float(within_x.sum() / n**2 + within_y.sum() / m**2 - 2 * across_x.sum() / (n * m)))
+    found = float(within_x.sum() / n**2 + within_y.sum() / m**2 - 2 * across_x.sum() / (n * m))
+    return max(found, 0.0)  # NaN stays NaN, and is refused
 
 
 class CMMD(FeatureMetric):

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+ROUNDING = 1e-6
+"""The part of a number's size by which rounding may change it: scores are kept in float32."""
+
 
 @dataclass(frozen=True)
 class MetricInfo:
@@ -28,4 +31,10 @@ class MetricInfo:
     compares_with: Literal["real", "teacher"] = "real"
     """Those images: real ones, or the teacher's (`Protocol.teacher_reference`)."""
     range: tuple[float, float] = (-math.inf, math.inf)
-    """The least and the greatest value that it can have; a record with another one is not accepted."""
+    """The least and the greatest value that it can have; a record with another one is not accepted, but for
+    rounding (`is_within`)."""
+
+def is_within(value: float, span: tuple[float, float]) -> bool:
+    """Whether a value is from one number to another; rounding may take it beyond either."""
+    low, high = span
+    return low - ROUNDING * max(1, abs(low)) <= value <= high + ROUNDING * max(1, abs(high))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from bench.core.errors import listed
 from bench.core.numbers import is_finite
 from bench.metrics.catalogue import DIVERSITY, RATE
-from bench.metrics.info import MetricInfo
+from bench.metrics.info import MetricInfo, is_within
 from bench.metrics.intervals import t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import EARLIER_DIVERSITY, name_of, title_of
@@ -77,7 +77,7 @@ def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -
     if metric.direction != known.direction:
         yield error(f"{metric.direction} is said to be better, but {known.direction} is", UNCHANGED)
     low, high = known.range
-    if wrong := [value for value in (metric.value, *metric.values) if not low <= value <= high]:
+    if wrong := [value for value in (metric.value, *metric.values) if not is_within(value, known.range)]:
         yield error(f"{wrong[0]:g} is not between {low:g} and {high:g}", UNCHANGED)
     # A share of a thousand images may well be the same twice; a distance is not.
     if known.range != RATE and len(metric.values) > 1 and len(set(metric.values)) == 1:

@@ -98,6 +98,18 @@ def test_equals_the_closed_form_of_gaussians(
     assert 0 < found.value - found.diagnostics["unbiased"] < 1000 * (1 / 2500 + 1 / 2000)
 
 
+def test_features_of_any_size_have_a_distance(
+    smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
+) -> None:
+    """Between points far apart the kernel is 0, and 1,000 (1 / n + 1 / m) is left, of each point with itself."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)) * 1e12, rng.normal(size=(30, 6)) * 1e12
+    found = feed(make_metric(CMMD, as_reference(y), smoke), x).result()
+    assert found.value == pytest.approx(1000 * (1 / 40 + 1 / 30), rel=1e-12)
+    equal = np.repeat(rng.normal(size=(1, 6)) * 1e12, 5, axis=0)  # their squared distances are 0, but for rounding
+    assert feed(make_metric(CMMD, as_reference(equal), smoke), equal).result().value == 0
+
+
 def test_digits_survive_a_kernel_that_is_nearly_one(
     smoke: Protocol, as_reference: Callable[[np.ndarray], Reference], feed: Callable[..., Metric]
 ) -> None:

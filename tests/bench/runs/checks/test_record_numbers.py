@@ -50,6 +50,13 @@ def test_rounding_of_another_machine_is_accepted(found_in: Found) -> None:
     assert found_in(close) == []
 
 
+def test_a_value_that_rounding_takes_beyond_its_range_is_accepted(found_in: Found) -> None:
+    """As evaluation accepts it; the Inception score of equal images is 1 - 2e-16."""
+    above = 1 + 1e-9
+    summary = {"values": [above] * 3, **dict.fromkeys(("value", "low", "high"), above), "std": 0.0}
+    assert found_in({"metrics.2": {**EXAMPLE["metrics"][PRECISION], **summary}}) == []
+
+
 def test_equal_distances_are_a_warning(found_in: Found) -> None:
     (line,) = found_in(
         {
