@@ -32,7 +32,7 @@ class Interval(NamedTuple):
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Return mean, sample standard deviation and Student-t interval of independent values.
 
-    A single value has only a mean. Raises ValueError without values.
+    A single value has only a mean. Raises ValueError without values, or if one of several is not finite.
     """
     n = len(values)
     if n == 0:
@@ -51,8 +51,11 @@ def mean_and_std(values: Sequence[float], size: float = 0.0) -> tuple[float, flo
     """Return the mean and the sample standard deviation of two or more values, of any size that float64 has.
 
     Values that are equal up to rounding have the deviation 0: rounding is not evidence of anything. `size` is that
-    of the numbers from which the values were computed, where they are differences.
+    of the numbers from which the values were computed, where they are differences. Raises ValueError if a value is
+    not finite: no comparison with NaN is true, so that it would count as equal to all others.
     """
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"a mean of values that are not all finite: {list(values)}")
     largest = max(map(abs, values))
     if max(values) - min(values) <= ROUNDING * max(largest, size):
         return float(values[0]), 0.0

@@ -114,7 +114,7 @@ def shown_p(p: float, alpha: float = 0.05) -> str:
     if p < 1e-4:
         return "< .0001"
     decimals = 2 if p >= 0.1 else 3 if p >= 0.01 else 4
-    while decimals < 6 and (float(f"{p:.{decimals}f}") < alpha) != (p < alpha):
+    while (float(f"{p:.{decimals}f}") < alpha) != (p < alpha):
         decimals += 1
     return f"= {p:.{decimals}f}".replace("= 0.", "= .")
 

@@ -33,6 +33,15 @@ def test_one_value_has_no_interval_and_none_have_no_mean() -> None:
         t_interval([])
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_values_that_are_not_finite_are_never_taken_for_equal_ones(odd: float, place: int) -> None:
+    values = [1.0, 1.0]
+    values[place] = odd
+    with pytest.raises(ValueError, match="not all finite"):
+        t_interval(values)
+
+
 def test_the_bootstrap_is_scipys_to_its_own_noise() -> None:
     values = np.random.default_rng(0).gamma(2.0, 0.1, 128)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1)

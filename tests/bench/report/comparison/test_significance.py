@@ -97,7 +97,8 @@ def test_p_is_shown_without_an_exponent(p: float, text: str) -> None:
         (0.0498, 0.05, "= .0498"),
         (0.0502, 0.05, "= .050"),
         (0.09999, 0.1, "= .09999"),
-        (0.0099996, 0.01, "= .010000"),
+        (0.0099996, 0.01, "= .0099996"),
+        (0.05 - 1e-12, 0.05, "= .049999999999"),
     ],
 )
 def test_p_is_never_rounded_across_the_level_that_decides(p: float, alpha: float, text: str) -> None:

@@ -70,6 +70,12 @@ def test_pairs_that_all_have_the_same_majority_still_have_an_interval() -> None:
     assert (mean, low, high) == (2 / 3, below.low, above.high)
 
 
+def test_a_whole_count_is_one_although_its_share_is_rounded() -> None:
+    assert 31 / 59 * 118 > 62
+    exact = share(62, 118)
+    assert clustered([31 / 59] * 118) == (31 / 59, exact.low, exact.high)
+
+
 def test_the_interval_over_pairs_covers_and_the_naive_one_does_not() -> None:
     """Answers about a pair agree: each pair has its own chance to be won, uniform in 0 ... 1; the mean is 1/2."""
     rng = np.random.default_rng(1)
