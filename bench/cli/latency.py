@@ -73,6 +73,8 @@ def latency(
 
 
 def _print(found: Latency) -> None:
+    from bench.report.measured import fixed
+
     print(f"one image at a time on {found.device}; {found.repetitions} images after {found.warm_up} untimed ones")
     stages = {
         "conditions": found.text,
@@ -81,4 +83,5 @@ def _print(found: Latency) -> None:
         "together": found.together,
     }
     for name, spread in stages.items():
-        print(f"{name:<12}{spread.median:10.4f} s  [{spread.low:.4f}, {spread.high:.4f}]")
+        median, low, high = (fixed(seconds, 4) for seconds in (spread.median, spread.low, spread.high))
+        print(f"{name:<12}{median:>10} s  [{low}, {high}]")

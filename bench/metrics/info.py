@@ -34,6 +34,7 @@ class MetricInfo:
     """The least and the greatest value that it can have; a record with another one is not accepted, but for
     rounding (`is_within`)."""
 
+
 def is_within(value: float, span: tuple[float, float]) -> bool:
     """Whether a value is from one number to another; rounding may take it beyond either."""
     low, high = span

@@ -84,8 +84,16 @@ def _compute(row: dict[str, Any], minutes: bool) -> str:
     core = (60 * row["core_hours"], "core-minutes", 1) if minutes else (row["core_hours"], "core-hours", 2)
     for time, unit, digits in ((row["gpu_hours"], "GPU-hours", 2), core):
         if time:
-            return f"{time:,.{0 if time >= 100 else digits}f} {unit}"
+            return f"{amount(time, digits)} {unit}"
     return NOTHING
+
+
+def amount(time: float, digits: int) -> str:
+    """Format a time with decimals, and none from 100 on; of less than they show it says so, and not 0."""
+    if time >= 100:
+        return f"{time:,.0f}"
+    least = 10.0**-digits
+    return f"{time:.{digits}f}" if time >= least / 2 else f"<{least:.{digits}f}"
 
 
 def _span(row: dict[str, Any], name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.files import human_size
-from bench.report.cells import NOTHING, number
+from bench.report.cells import NOTHING, amount, number
 from bench.report.measured import Measured
 
 
@@ -74,4 +74,4 @@ def _count(low: float, high: float) -> Cell:
 
 
 def _hours(hours: float) -> Cell:
-    return Cell(f"{hours:,.{0 if hours >= 100 else 2}f}") if hours else EMPTY
+    return Cell(amount(hours, 2), sort=f"{hours:.6g}") if hours else EMPTY

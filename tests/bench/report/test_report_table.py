@@ -338,6 +338,13 @@ def test_gpus_are_counted_in_gpu_hours(make_record: Make) -> None:
     assert row(table3([make_record(gpu_hours=371.2)]), DMD2)["compute"] == "371 GPU-hours"
 
 
+@pytest.mark.parametrize(
+    ("hours", "shown"), [(0.004, "<0.01"), (0.005, "0.01"), (99.996, "100.00"), (1234.5, "1,234")]
+)
+def test_a_little_time_is_not_none(make_record: Make, hours: float, shown: str) -> None:
+    assert row(table3([make_record(gpu_hours=hours)]), DMD2)["compute"] == f"{shown} GPU-hours"
+
+
 def test_the_task_can_be_another_than_the_scales(make_record: Make) -> None:
     suite = load_suite("table3")
     table = suite_table(suite, None, [make_record()], replace(suite.scale("micro"), task="digits"))

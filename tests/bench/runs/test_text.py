@@ -359,6 +359,7 @@ def test_latency_is_told_by_stage(prepared: Callable[[str], Where]) -> None:
     seconds = {line.split()[0]: float(line.split()[1]) for line in output[-4:]}
     assert list(seconds) == ["conditions", "denoising", "decoding", "together"]
     assert 0 < seconds["denoising"] < 60
+    assert all(stage > 0 for stage in seconds.values())  # a stage of microseconds is shown as that, and not as 0
     with pytest.raises(UserError, match="either --checkpoint PATH or --sampler NAME"):
         bench("latency", *task, *where)
 

@@ -6,6 +6,7 @@
   const pick = document.getElementById("pick");
   const result = document.getElementById("result");
   const LEVEL = 0.95;
+  const ALPHA = Number((1 - LEVEL).toFixed(12));
   const PERCENT = "95 %";
   const OVER = { sampler: "training and generation seeds", "exact sampler": "training seeds" };
   const VARIANT = ["task", "protocol_sha256", "networks_sha256", "kind", "method", "recipe_sha256", "variant_sha256"];
@@ -155,27 +156,6 @@
 
   // ---- Metrics.
 
-  const minus = (text) => text.replace("-", "−");
-  const LARGE = 1e9;
-
-  // Format a number as bench.report.measured.fixed does.
-  function fixed(value, decimals) {
-    const text = value.toFixed(decimals);
-    if (Math.abs(value) < LARGE && (Number(text) || !value)) return text;
-    return value.toExponential(1).replace(/e([+-])(\d)$/, (_, sign, digit) => `e${sign}0${digit}`);
-  }
-
-  const number = (value) => minus(fixed(value, Math.abs(value) < 1 ? 3 : 2));
-
-  // Format a p-value as bench.report.comparison.shown_p does.
-  function shownP(p) {
-    if (p < 1e-4) return "< .0001";
-    const alpha = Number((1 - LEVEL).toFixed(12));
-    let decimals = p >= 0.1 ? 2 : p >= 0.01 ? 3 : 4;
-    while (decimals < 6 && (Number(p.toFixed(decimals)) < alpha) !== (p < alpha)) decimals += 1;
-    return `= ${p.toFixed(decimals).replace(/^0\./, ".")}`;
-  }
-
   // Return a run's values of a metric, by its name in tables, with the factor and the heading; undefined if absent.
   function measured(run, name) {
     const place = run.rows.findIndex((row) => row.metric === name);
@@ -220,15 +200,8 @@
     return different.size > 1;
   }
 
-  // Write a difference and its interval as bench.report.comparison.text does: a bound near zero keeps its side of it.
-  function signed(values, error) {
-    let decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(error / 3))));
-    while (decimals < 6 && values.slice(1).some((end) => end && !Number(end.toFixed(decimals)))) decimals += 1;
-    return values.map((value) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(value), decimals)}`);
-  }
-
   function comparedCell(own, tested, several) {
-    const cell = element("td", number(own.times * own.value));
+    const cell = element("td", numbers.value(own.times * own.value));
     if (!tested) return cell;
     if (!tested.found) {
       cell.append(element("br"), element("span", tested.why, { class: "note" }));
@@ -236,13 +209,13 @@
     }
     const { found, p } = tested;
     const values = [found.difference, ...found.interval(LEVEL)].map((value) => own.times * value);
-    const [change, low, high] = signed(values, own.times * found.error);
+    const [change, low, high] = numbers.signed(values, own.times * found.error);
     const differs = p < 1 - LEVEL;
     const better = (own.direction === "lower") === found.difference < 0;
     const verdict = differs ? `differ at ${PERCENT}: ${better ? "better" : "worse"}` : "no difference shown";
     Object.assign(cell.dataset, { p: found.p, t: found.t });
     cell.append(" ", element("span", `${change} [${low}, ${high}]`, { class: differs ? (better ? "better" : "worse") : "soft" }));
-    const words = `${found.name} = ${minus(found.t.toFixed(2))}, p ${shownP(found.p)}${several ? `, Holm's p ${shownP(p)}` : ""}, n = ${found.n.join(" and ")} ${OVER[tested.kind] || tested.kind}: ${verdict}`;
+    const words = `${found.name} = ${numbers.t(found.t)}, p ${numbers.p(found.p, ALPHA)}${several ? `, Holm's p ${numbers.p(p, ALPHA)}` : ""}, n = ${found.n.join(" and ")} ${OVER[tested.kind] || tested.kind}: ${verdict}`;
     cell.append(element("br"), element("span", words, { class: "note" }));
     return cell;
   }

@@ -12,7 +12,10 @@ import pytest
 from contrast import worst_contrast
 from scipy import stats
 
-from bench.report.comparison.significance import holm, one_sample, paired, shown_p, welch
+from bench.report.cells import number
+from bench.report.comparison.significance import Comparison, holm, one_sample, paired, shown_p, welch
+from bench.report.comparison.text import signed
+from bench.report.measured import fixed
 from bench.runs.record import Record
 
 Make = Callable[..., Record]
@@ -263,6 +266,23 @@ def test_the_tests_are_pythons(records: Any, make: Make, visit: Any) -> None:
     assert page.evaluate("(p) => statistics.holm(p)", p) == pytest.approx(holm(p))
     none = "[statistics.welch([1], [1, 2]), statistics.paired([1, 2], [2, 3]), statistics.paired([1], [2])]"
     assert page.evaluate(none) == [None] * 3
+
+
+def test_numbers_are_written_as_pythons(records: Any, make: Make, visit: Any) -> None:
+    """Halves that float64 has exactly, sizes that need an exponent, and what lies on either side of a level."""
+    records.add(make())
+    page = visit(records.build() / "compare.html")
+    sizes = [1e-7, 3.2e-4, 0.0, 999.996, 1e6, 1.04e9, 3e12]
+    shown = [sign * one for sign in (1, -1) for one in [*(count / 16 for count in range(1, 80)), *sizes]]
+    assert page.evaluate("(all) => all.map((one) => numbers.fixed(one, 3))", shown) == [fixed(n, 3) for n in shown]
+    minus = [number(one).replace("-", "−") for one in shown]
+    assert page.evaluate("(all) => all.map(numbers.value)", shown) == minus
+    p = [0.04999999999, 0.05, 0.0500001, 0.0099996, 0.375, 0.99, 3e-4, 1e-6]
+    assert page.evaluate("(all) => all.map((p) => numbers.p(p, 0.05))", p) == [shown_p(one) for one in p]
+    tests = [Comparison("Welch's t", one, error, 2, (3, 3)) for one in shown for error in (0.5, 4.0, 1e-6)]
+    given = [[[test.difference, *test.interval()], test.error] for test in tests]
+    found = page.evaluate("(all) => all.map(([ends, error]) => numbers.signed(ends, error))", given)
+    assert [tuple(one) for one in found] == [signed(test, 0.95) for test in tests]
 
 
 def test_seeds_of_one_recipe_are_compared_from_the_page_of_a_run(records: Any, make: Make, visit: Any) -> None:
