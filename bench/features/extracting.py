@@ -84,7 +84,7 @@ def inception_of_squares(inception: InceptionFeatures, side: int, batch: ImageBa
 
 def inception_of_patches(inception: InceptionFeatures, small: SmallImages, batch: ImageBatch) -> Features:
     """Return the Inception's pool features of patches from the middle of the images, in full resolution."""
-    cuts = [centre_patches(images, small) for images in batch.originals or [batch.images]]
+    cuts = [centre_patches(rgb(images), small) for images in batch.originals or [batch.images]]
     rows = np.concatenate([inception(cut.images)["pool"].numpy() for cut in cuts])
     is_whole = np.concatenate([np.full(len(cut.images), cut.fallbacks > 0) for cut in cuts])  # each is of one size
     return Features(rows, scores={NO_PATCH: is_whole})
@@ -103,7 +103,7 @@ def lpips_of_prompts(lpips: LPIPSDiversity, batch: ImageBatch) -> Features:
 
 def preference_scores(model: PreferenceModel, name: str, batch: ImageBatch) -> Features:
     """Return the preference model's score, called `name`, of each image and its prompt."""
-    found = model.scores(batch.images, batch.prompts)
+    found = model.scores(rgb(batch.images), batch.prompts)
     return scores_alone(batch, **{name: found.values, f"{name}_truncated": found.truncated})
 
 

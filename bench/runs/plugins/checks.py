@@ -88,8 +88,9 @@ def refuse_odd_extractor(extractor: FeatureExtractor, called: str) -> None:
 def refuse_odd_task(task: Task, called: str) -> None:
     """Raise UserError if the values of a task's declaration do not go together."""
     shape, protocol = task.image_shape, task.protocol
-    sizes = all(size > 0 for size in shape)
-    _refuse_unless(sizes, f"{called} has the image_shape {shape!r}", "three whole numbers (C, H, W)")
+    sizes = all(size > 0 for size in shape) and shape[0] in (1, 3)
+    wanted = "three whole numbers (C, H, W), C 3 for colour or 1 for grey"
+    _refuse_unless(sizes, f"{called} has the image_shape {shape!r}", wanted)
     _refuse_unless(is_name(protocol.name), f"{called} has the protocol name {protocol.name!r}", NAMES)
     for what in ("samples", "repetitions", "images_per_prompt", "neighbours"):
         count = getattr(protocol, what)

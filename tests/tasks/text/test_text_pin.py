@@ -19,6 +19,7 @@ from bench.core.progress import SilentProgress
 from bench.data.altered import ENLARGED, TRANSPARENT
 from bench.data.text.folders import ImageFiles
 from bench.data.text.prompts import PromptList
+from bench.features.batch import ImageBatch
 from bench.features.extracting import inception_of_patches, inception_of_squares
 from bench.features.references.make import FeatureSpace, folder_images, make_references
 from bench.features.references.store import Description, checked_reference, load_reference, save_reference
@@ -66,6 +67,14 @@ def test_real_images_without_a_patch_are_counted(files: ImageFiles) -> None:
     patches = inception_of_patches(features, "squash", batch)  # type: ignore[arg-type]
     assert whole.features.shape == patches.features.shape == (5, 6)
     assert patches.scores[NO_PATCH].tolist() == [False, False, True, True, False]
+
+
+def test_grey_images_have_patches_of_three_channels() -> None:
+    """As they have whole squares: published networks read colour."""
+    grey = ImageBatch(photographs(2, 310)[:, :1])
+    colour = ImageBatch(grey.images.expand(-1, 3, -1, -1))
+    found, expected = (inception_of_patches(features, "squash", batch) for batch in (grey, colour))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.features, expected.features)
 
 
 def test_the_count_is_kept_with_the_reference(tmp_path: Path) -> None:

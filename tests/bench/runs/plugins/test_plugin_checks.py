@@ -103,6 +103,8 @@ def test_a_method_of_wrong_types_is_refused(tmp_path: Path, field: str, reason: 
         ('"summary": 3', "summary 3"),
         ('"scale": "big"', "scale 'big'"),
         ('"image_shape": 3', "image_shape 3"),
+        ('"image_shape": (1, 0, 8)', "image_shape (1, 0, 8); fix: give it three whole numbers (C, H, W)"),
+        ('"image_shape": (4, 8, 8)', "image_shape (4, 8, 8); fix: give it three whole numbers (C, H, W), C 3 for"),
         ('"protocol": None', "protocol None"),
         ('"protocol": replace(DIGITS.protocol, name="../x")', "protocol name '../x'"),
         ('"baselines": []', "baselines []"),
