@@ -24,7 +24,7 @@ import pandas as pd
 from bench.core.errors import UserError, unknown
 from bench.core.files import write_text
 from bench.metrics.intervals import t_interval
-from bench.metrics.titles import NO_SPREAD, shown_name, shown_title
+from bench.metrics.titles import NO_SPREAD, TIMES, shown_name, shown_title
 from bench.report.cells import header, number
 from bench.report.comparison.significance import Comparison, against_sampler, welch
 from bench.report.lines import owners, suite_lines
@@ -130,7 +130,7 @@ class Results:
     def mean(self, task: str, metric: str, method: str) -> str:
         """Return a mean, formatted as in tables."""
         values = self.values(task, metric, method)
-        return number(sum(values) / len(values))
+        return number(TIMES.get(metric, 1) * sum(values) / len(values))
 
     def claim(self, verb: str, task: str, metric: str, method: str, other: str) -> str:
         """Return the test behind a claim. Raises UserError if the records do not support it."""
@@ -171,12 +171,13 @@ class Results:
     def cell(self, task: str, metric: str, method: str) -> str:
         """Return mean, interval and values over training seeds, or the interval over generation seeds."""
         rows = self.rows(task, metric, method)
-        values = rows["value"].tolist()
+        scaled = rows[["value", "low", "high"]] * TIMES.get(metric, 1)
+        values = scaled["value"].tolist()
         if len(values) > 1:
             mean, _, low, high = t_interval(values)
             over_seeds = Measured(value=mean, low=low, high=high, interval=TRAINING_SEEDS)
             return f"{number(mean)} {over_seeds.half} ({', '.join(map(number, values))})"
-        value, low, high = rows.iloc[0][["value", "low", "high"]]
+        value, low, high = scaled.iloc[0]
         return f"{number(value)} {Measured(value=value, low=low, high=high, interval=GENERATION_SEEDS).ends}"
 
 

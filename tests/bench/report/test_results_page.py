@@ -68,6 +68,16 @@ def test_claims_carry_their_tests(committed: Results, claim: str, test: str) -> 
     assert test in page(f"{{{{{claim}}}}}", committed)
 
 
+def test_a_kernel_distance_has_the_factor_of_its_heading(committed: Results) -> None:
+    """In a table, of one training or several, and in a mean; a test has no unit."""
+    table = page("{{table fashion: kid-rms\ntable3/dmd2|ours\nteacher-ode|teacher}}", committed)
+    values = [1000 * value for value in committed.values("fashion", "kid-rms", "table3/dmd2")]
+    assert "× 1,000 ↓" in table and f"({', '.join(f'{value:.2f}' for value in values)})" in table
+    assert page("{{mean fashion kid-rms table3/dmd2}}", committed).endswith(f"{sum(values) / len(values):.2f}")
+    (teacher,) = committed.values("fashion", "kid-rms", "teacher-ode")
+    assert f"| teacher | {1000 * teacher:.2f} [" in table
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
