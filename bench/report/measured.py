@@ -113,15 +113,18 @@ class Measured:
 
 
 def bracketed(low: float, high: float, digits: int) -> str:
-    """Format an interval with decimals, or with as many more as show that its ends differ; of a point, that it is.
+    """Format an interval in brackets, with decimals as `ends_of` gives them; of a point, that it is one."""
+    return f"[{NO_SPREAD}]" if low == high else f"[{', '.join(ends_of(low, high, digits))}]"
+
+
+def ends_of(low: float, high: float, digits: int) -> tuple[str, str]:
+    """Format the ends of an interval with decimals, or with as many more as show that they differ.
 
     Ends that have more digits in common than a reader can use are given with the most.
     """
-    if low == high:
-        return f"[{NO_SPREAD}]"
     while digits < MOST_DECIMALS and fixed(low, digits) == fixed(high, digits):
         digits += 1
-    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+    return fixed(low, digits), fixed(high, digits)
 
 
 def fixed(number: float, digits: int) -> str:

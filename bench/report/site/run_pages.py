@@ -11,7 +11,7 @@ from bench.core.errors import UserError
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import NO_SPREAD, TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import NOTHING, header
-from bench.report.measured import Measured
+from bench.report.measured import Measured, decimals, ends_of
 from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
 from bench.report.site.boards import Board
@@ -127,8 +127,8 @@ def _measured(metric: MetricResult, record: Record) -> dict[str, Any]:
     one = Measured(value=value)
     error = standard_error(metric)
     interval = ""
-    if low is not None and high is not None:
-        interval = f"{one.format(low)} to {one.format(high)}" if low < high else NO_SPREAD
+    if value is not None and low is not None and high is not None:
+        interval = " to ".join(ends_of(low, high, decimals(value))) if low < high else NO_SPREAD
     return {
         "title": title,
         "left_out": "",

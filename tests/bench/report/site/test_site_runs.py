@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from contrast import worst_contrast
 
+from bench.report.render import to_markdown
 from bench.report.site.curves import curves_of
+from bench.report.table import task_table
 from bench.runs.record import Record
 from bench.runs.repeat import command_of
 
@@ -144,6 +146,17 @@ def test_all_numbers_of_a_metric_have_the_decimals_of_tables(records: Any, make_
     assert title == "KID of x / RMS × 1,000 ↓"
     assert (value, each, error) == ("12422.80", "12345.60 · 12500.00", "1.00")
     assert "e+" not in interval and all(end.split(".")[1].__len__() == 2 for end in interval.split(" to "))
+
+
+def test_a_narrow_interval_has_as_many_decimals_as_tell_its_ends_apart(
+    records: Any, make_record: Make, visit: Any
+) -> None:
+    """As in every table: t over two seeds, 12.7 times half their distance."""
+    record = make_record(fd=(2.0, 2.0001))
+    records.add(record)
+    row = visit(records.build() / "runs" / f"{record.run_id}.html").locator("tbody tr").first.inner_text()
+    assert row.split("\t")[1:3] == ["2.00", "1.999 to 2.001"]
+    assert "[1.999, 2.001]" in to_markdown(task_table([record], "fashion"))
 
 
 def test_kid_of_unscaled_features_has_no_value(records: Any, make_record: Make, visit: Any) -> None:
