@@ -40,7 +40,7 @@ def biased_distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.
     """
     n, m = len(within_x), len(within_y)
     found = float(within_x.sum() / n**2 + within_y.sum() / m**2 - 2 * across_x.sum() / (n * m))
-    return max(found, 0.0)  # NaN stays NaN, and is refused
+    return max(found, 0.0)  # in this order NaN stays NaN, and is refused
 
 
 class CMMD(FeatureMetric):

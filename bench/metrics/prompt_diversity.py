@@ -27,7 +27,7 @@ def mean_cosine_distance(features: np.ndarray) -> float:
     # |sum of unit rows|^2 is n plus twice the sum of all pairs' cosines.
     total = rows.sum(axis=0)
     # Rounding makes the distance of equal rows negative.
-    return max(0.0, float(1 - (total @ total - n) / (n * (n - 1))))
+    return max(float(1 - (total @ total - n) / (n * (n - 1))), 0.0)  # in this order NaN stays NaN
 
 
 ALIKE_AND_APART = np.array([[1.0, 0.0], [3.0, 0.0], [1.0, 0.0], [0.0, 2.0]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -121,8 +121,14 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     columns |= {"values": ("value", list), "seeds": ("train_seed", list)}
     columns |= {"standard_error": ("standard_error", "mean")}
     groups = frame.groupby(keys, sort=False).agg(**columns).reset_index()
-    groups["seeds"] = [" ".join(str(seed) for seed in sorted(set(g) - {pd.NA})) for g in groups["seeds"]]
+    groups["seeds"] = [_seeds(*group) for group in zip(groups["seeds"], groups["values"], strict=True)]
     return groups
+
+
+def _seeds(seeds: Sequence[Any], values: Sequence[float]) -> str:
+    """Name the training seeds that have a value; all of them if none has one."""
+    valued = [seed for seed, value in zip(seeds, values, strict=True) if pd.notna(value)]
+    return " ".join(str(seed) for seed in sorted(set(valued or seeds) - {pd.NA}))
 
 
 def _interval(row: dict[str, Any]) -> dict[str, Any]:

@@ -105,3 +105,13 @@ def test_a_cell_of_the_site_says_that_there_is_no_spread(make_record: Make) -> N
     assert measured(row).spread == "no spread"
     (alone,) = summarise(tidy(records[:1])).to_dict("records")
     assert measured(alone).spread == "[no spread]"
+
+
+def test_a_mean_names_the_seeds_behind_it_alone(make_record: Make) -> None:
+    """A record may have no value of one metric; the seeds of its other metrics are not those of the mean."""
+    records = [make_record(seed=seed, fd=(value, value)) for seed, value in enumerate((1.0, 2.0, 4.0))]
+    nothing = dict.fromkeys(("value", "std", "low", "high")) | {"values": [], "diagnostics": []}
+    without = records[1].metrics[0].model_copy(update=nothing)
+    records[1] = records[1].model_copy(update={"metrics": [without]})
+    (row,) = summarise(tidy(records)).to_dict("records")
+    assert (row["value"], row["n_seeds"], row["seeds"]) == (2.5, 2, "0 2")
