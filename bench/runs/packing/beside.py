@@ -17,11 +17,13 @@ from bench.core.files import read_bytes, read_object
 from bench.core.imports import PLUGIN_MODULE
 from bench.core.run_folder import PLAN
 from bench.runs.checks.beside import tuning_findings
-from bench.runs.checks.finding import warning
+from bench.runs.checks.finding import note, warning
 from bench.runs.given.plan import functions_of
 from bench.runs.packing.bundles import plugin_name
+from bench.runs.plugins.files import FROM_FILE
 from bench.runs.record import Record
 from bench.runs.records import TUNING, tuned_runs
+from bench.runs.registry import Catalogue
 from bench.runs.tuning.record import read_tuning, tuning_files
 
 
@@ -29,8 +31,8 @@ from bench.runs.tuning.record import read_tuning, tuning_files
 class Beside:
     """The files beside the records of packed runs, by their names in a bundle."""
 
-    given: Sequence[Path] = ()
-    """Plug-in files that the user named, for those that are no longer where they were."""
+    catalogue: Catalogue
+    """What is registered, with the plug-in files that the user named for those that are no longer there."""
     files: dict[str, bytes] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     """What a reviewer of the tunings and plug-in files would find, though they are packed."""
@@ -41,12 +43,22 @@ class Beside:
         yield from self._add_tunings(folder, records)
 
     def _add_plugins(self, plan: Mapping[str, Any], records: Sequence[Record]) -> Iterator[str]:
-        """Add the plug-in files that a plan or a record has the hash of: only a file of this very hash is one."""
+        """Add the plug-in files that a plan or a record has the hash of: only a file of this very hash is one.
+
+        One that was given beside what the run needed may be gone: a finished run cannot be repeated with another.
+        """
         planned = {sha256: Path(path) for path, sha256 in plugins_of_plan(plan).items()}
+        made = any(self._made_by_plugins(record) for record in records)
         for sha256 in dict.fromkeys([*planned, *(one for record in records for one in _recorded(record))]):
             known = planned.get(sha256)
-            content, found = next(_files_of(sha256, [*([known] if known else []), *self.given]), (b"", None))
+            content, found = next(
+                _files_of(sha256, [*([known] if known else []), *self.catalogue.plugins]), (b"", None)
+            )
             called = (known or found or Path()).name
+            if found is None and not made:
+                idle = note(f"the plug-in file {called}, which it did not need, is gone or was changed: left out")
+                self.findings.append(f"{records[0].run_id}: {idle}")
+                continue
             if found is None:
                 yield _gone(sha256, called, known if sha256 in functions_of(records) else None)
                 continue
@@ -61,6 +73,16 @@ class Beside:
                 )
                 self.findings.append(f"{found}: {gone}")
             self.files[name] = content
+
+    def _made_by_plugins(self, record: Record) -> bool:
+        """Say whether a record's method, task, metrics or images may be of a plug-in file."""
+        task = self.catalogue.tasks.entries.get(record.task)
+        ours = task is not None and not task.origin.startswith(FROM_FILE)
+        return (
+            not ours
+            or record.method.origin.startswith(FROM_FILE)
+            or bool(_recorded(record) or functions_of([record]))
+        )
 
     def _add_tunings(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
         """Add the records of the tunings that chose a run's recipe, or that it is a point of."""

@@ -70,7 +70,7 @@ def packed(folders: Iterable[Path], checker: Checker, allowed: Collection[str] =
             _add(found, checked.path, checked.record)
             found.checked.append(checked)
             of_folder.setdefault(paths[checked.path], []).append(checked.record)
-    beside = Beside(checker.catalogue.plugins)
+    beside = Beside(checker.catalogue)
     for folder, records in of_folder.items():
         refused += [f"{folder.name}: {reason}" for reason in beside.add(folder, records)]
     if refused:

@@ -114,6 +114,33 @@ def test_a_plug_in_that_is_not_the_recorded_one_is_refused_and_may_be_named(
     assert packed([folder], named).beside == [NAME]  # under the name that the run's id depends on
 
 
+@pytest.mark.parametrize("base", [EXAMPLE, SAMPLER], ids=["a built-in method", "a sampler"])
+def test_a_file_that_was_given_beside_what_a_run_needed_may_be_gone(
+    checker: Checker, tmp_path: Path, base: Mapping[str, Any]
+) -> None:
+    """Such as the file of the method that was trained in the same command, edited since: dmd2 stays finished."""
+    path = plugin(tmp_path)
+    folder = finished_run(tmp_path / "runs", base=base, plugins={path: SHA256})
+    assert packed([folder], checker).beside == [NAME]
+    path.write_text(f"{CODE}# edited\n")
+    found = packed([folder], checker)
+    (finding,) = found.findings
+    assert not found.beside
+    assert finding.startswith(f"{folder.name}: note: the plug-in file mine.py, which it did not need, is gone")
+
+
+@pytest.mark.parametrize(
+    "values", [{"method.origin": "plug-in mine.toml"}, {"task": "mine"}], ids=["a variant", "a task"]
+)
+def test_a_file_that_a_run_may_have_needed_is_asked_for(
+    checker: Checker, tmp_path: Path, values: Mapping[str, Any]
+) -> None:
+    """Neither a table of variants nor a task has its hash in the record."""
+    folder = finished_run(tmp_path / "runs", values, plugins={tmp_path / "gone.py": SHA256})
+    with pytest.raises(UserError, match=r"the plug-in file gone\.py is gone or was changed"):
+        packed([folder], checker)
+
+
 def test_what_a_plug_in_imports_that_is_not_installed_is_named(
     checker: Checker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
