@@ -18,6 +18,8 @@ START = "init_from"
 """The recipe key of the student from which a run starts."""
 DIGITS = 6
 """Digits of a recipe's digest in its name."""
+FILE_DIGITS = 12
+"""Digits of a plug-in file's hash where people read it."""
 
 
 class _Model(NamedTuple):
@@ -159,9 +161,17 @@ def _digest(method: MethodInfo, identity: Mapping[str, Any]) -> str:
 
 
 def named_recipes(methods: Iterable[MethodInfo], filled: FilledRecipes) -> list[str]:
-    """Return the recipes as a command line names them, each once: `dmd2#b8b7ac (batch_size=64)`."""
+    """Return the recipes as a command line names them, each once: `dmd2#b8b7ac (batch_size=64)`.
+
+    Recipes of several versions of a plug-in file have its hash, too, as they may have the same values.
+    """
     found = {recipe_sha256(method, filled)[:DIGITS]: method for method in methods}
-    return [f"{one.name}#{digits} ({shown_values(filled.passed(one))})" for digits, one in sorted(found.items())]
+    edited = len({one.plugin_sha256 for one in found.values()}) > 1
+    return [
+        f"{one.name}#{digits} ({shown_values(filled.passed(one))}"
+        + (f"; plug-in {one.plugin_sha256[:FILE_DIGITS] or 'none'})" if edited else ")")
+        for digits, one in sorted(found.items())
+    ]
 
 
 def shown_values(passed: Mapping[str, object]) -> str:

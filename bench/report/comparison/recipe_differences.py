@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.runs.recipes import DIGITS, START, FilledRecipes
+from bench.runs.recipes import FILE_DIGITS, START, FilledRecipes
 from bench.runs.record import MethodInfo
 
 ABSENT = object()
 """The value of a field that a method's recipe does not have."""
+PLUGIN = "plug-in"
+"""The field of the hash of a method's plug-in file, which is no recipe value and makes another recipe."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,16 @@ class Difference:
 
 
 def recipe_differences(methods: Sequence[MethodInfo], filled: FilledRecipes) -> list[Difference]:
-    """Return the fields in which recipes differ, in the order of the fields.
+    """Return the fields in which recipes differ, in the order of the fields, after the methods' plug-in files.
 
     Recorded recipes are completed with the defaults of fields that were added later. A recipe without a field that
     another has differs in it, too.
     """
     recipes = [filled(method) for method in methods]
     fields = dict.fromkeys(name for recipe in recipes for name in recipe)
-    found = [
+    files = [Value(one.plugin_sha256[:FILE_DIGITS] or ABSENT, passed=False) for one in methods]
+    found = [Difference(PLUGIN, tuple(files))]
+    found += [
         Difference(
             name,
             tuple(
@@ -76,14 +80,14 @@ def difference_sentences(now: MethodInfo, other: MethodInfo, filled: FilledRecip
     if now.distiller != other.distiller:
         found.append(f"The class is {other.distiller} and not {now.distiller}")
     if now.plugin_sha256 != other.plugin_sha256:
-        files = [sha256[:DIGITS] or "none" for sha256 in (other.plugin_sha256, now.plugin_sha256)]
+        files = [sha256[:FILE_DIGITS] or "none" for sha256 in (other.plugin_sha256, now.plugin_sha256)]
         found.append(f"The plug-in file is {files[0]} and not {files[1]}")
     ours, theirs = filled.identity(now), filled.identity(other)
     if ours.get(START) != theirs.get(START):
         found.append(f"It starts from {filled.start(other)} and not from {filled.start(now)}")
     for row in recipe_differences([now, other], filled):
         same = ours.get(row.field, ABSENT) == theirs.get(row.field, ABSENT)  # as paths of files are
-        if row.field != START and not same:
+        if row.field not in (START, PLUGIN) and not same:
             found.append(f"{row.field} is {row.values[1].text} and not {row.values[0].text}")
     return found or ["Its numbers are of other types"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.report.comparison.recipe_differences import recipe_differences
-from bench.runs.recipes import FilledRecipes
+from bench.runs.recipes import FilledRecipes, named_recipes
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import load_records
 from bench.runs.result_files import RESULTS
@@ -28,6 +28,17 @@ def test_equal_numbers_are_equal_however_they_are_written(make_record: Callable[
     assert shown(methods) == {}
     methods = [make_record(recipe={"lr": value}).method for value in (1, True)]
     assert shown(methods) == {"lr": ["1 *", "true *"]}
+
+
+def test_an_edited_plug_in_file_is_another_recipe_of_the_same_values(make_record: Callable[..., Record]) -> None:
+    methods = [make_record().method.model_copy(update={"plugin_sha256": one * 64}) for one in "ab"]
+    assert shown(methods) == {"plug-in": ["a" * 12, "b" * 12]}
+    assert shown([methods[0], make_record().method]) == {"plug-in": ["a" * 12, "–"]}
+    names = named_recipes(methods, FilledRecipes())
+    assert sorted(name.partition(" ")[2] for name in names) == [
+        "(default; plug-in aaaaaaaaaaaa)",
+        "(default; plug-in bbbbbbbbbbbb)",
+    ]
 
 
 def test_a_record_from_before_a_field_existed_has_its_default() -> None:
