@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from bench.cli.once import OnceCommand, with_once
 from bench.core.imports import load_class
 
 COMMANDS = {
@@ -52,6 +53,6 @@ def add_commands(app: typer.Typer, called: str | None) -> None:
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:
     if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
+        app.add_typer(with_once(command), name=name)
     else:
-        app.command(name)(command)
+        app.command(name, cls=OnceCommand)(command)

@@ -11,6 +11,7 @@ from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import CacheOption, DownloadOption, PluginOption, RunsOption, ThreadsOption
 from bench.cli.terminal import print
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 
 app = typer.Typer(help="The paper's user study: a page of image pairs, and its answers.", no_args_is_help=True)
 
@@ -38,6 +39,7 @@ def make(
 ) -> None:
     """Write a page on which raters choose between two runs' images, and the key that tells which is whose."""
     from bench.report.study.images import find_subject, from_sheets, from_students
+    from bench.report.study.key import PAGE
     from bench.report.study.make import make_study, refuse_existing, secret_seed
 
     number = secret_seed(seed)
@@ -65,10 +67,10 @@ def make(
         prepared = task.prepare(sources, StatusProgress())
         shown = from_students(catalogue, prepared, subjects, prompts)
     key = make_study(out, subjects, shown, "sheets" if sheets else "students", number)
-    print(f"page for raters: {out}")
+    print(f"page for raters: {out / PAGE}")
     print(f"key, for you alone: {key}")
     print("Give the page to your raters, and keep the key from them. When they have sent their files:")
-    print(f"  bench study read answers-*.json --key {key}")
+    print(f"  bench study read answers-*.json --key {shell_path(key)}")
 
 
 @app.command()

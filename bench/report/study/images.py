@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed, nearest
 from bench.core.files import file_sha256, path_sha256
-from bench.core.run_folder import RECORD, STUDENT, go_on
+from bench.core.run_folder import PLAN, RECORD, STUDENT, go_on
 from bench.evaluation.sheet import read_sheet
 from bench.runs.evidence.files import evidence_of
 from bench.runs.record import Record
@@ -49,14 +49,21 @@ class Shown:
 
 
 def find_subject(run: Path, runs: Path) -> Subject:
-    """Return the run that a path names: its folder, its record, or the name of a folder in RUNS/TASK.
+    """Return the run that a path names: its folder, its record, or a folder's name in RUNS/TASK or its beginning.
 
-    Raises UserError if there is none, or if it has no result.
+    Raises UserError with the nearest names if there is none, or if it has no result.
     """
-    named = [run] if run.exists() else sorted(runs.glob(f"*/{run}")) if len(run.parts) == 1 else []
-    if len(named) != 1:
-        found = f"are {len(named)} runs {run} in" if named else f"is no run {run}, neither as a path nor in"
-        raise UserError(f"there {found} {runs}; fix: give the run's folder, RUNS/TASK/RUN")
+    named = [run] if run.exists() else _called(str(run), runs)
+    if not named:
+        known = [folder.name for folder in _called("", runs)]
+        close = listed(nearest(str(run), known) or known, between=" or ")
+        raise UserError(
+            f"there is no run {run}, neither as a path nor in {runs}, which has {close}; "
+            "fix: name one, see bench status"
+        )
+    if len(named) > 1:
+        found = listed(f"{folder.parent.name}/{folder.name}" for folder in named)
+        raise UserError(f"{run} is the beginning of {found}; fix: write more of it, or give the run's folder")
     path = named[0] / RECORD if named[0].is_dir() else named[0]
     if not path.is_file():
         raise UserError(f"{named[0]} has no result yet: it contains no {RECORD}; fix: {go_on(named[0])}")
@@ -64,6 +71,13 @@ def find_subject(run: Path, runs: Path) -> Subject:
     if record.checkpoint is None:
         raise UserError(f"the run in {path} failed and has no images; fix: give a finished run")
     return Subject(path, record, file_sha256(path))
+
+
+def _called(name: str, runs: Path) -> list[Path]:
+    """Return the folders of runs with this name, or else those whose names begin with it."""
+    folders = sorted(path.parent for path in runs.glob(f"*/*/{PLAN}"))
+    exact = [folder for folder in folders if folder.name == name]
+    return exact or [folder for folder in folders if folder.name.startswith(name)]
 
 
 def from_sheets(subjects: Sequence[Subject], count: int) -> list[Shown]:

@@ -103,7 +103,6 @@ def test_sheets_serve_without_weights(bench: Bench, runs: dict[str, Path], tmp_p
         (["--prompts", "121"], "has 120 samples, not 121; fix: --prompts 120"),
         (["--prompts", "51", "--sheets"], "has 50 images, not 51; fix: --prompts 50"),
         (["--seed", "1"], "could be guessed"),
-        (["--b", "nowhere"], "there is no run nowhere"),
     ],
 )
 def test_mistakes_are_told(
@@ -114,6 +113,23 @@ def test_mistakes_are_told(
     assert printed.code == 2
     assert expected in printed.text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_may_be_named_by_the_beginning_of_its_id(
+    bench: Bench, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """As in bench compare; what the command prints can be pasted into a shell."""
+    options = ["--plugin", TINY_PLUGIN, "--sheets", "--prompts", 5]
+    run, sampler = runs.values()
+    begun = run.name[:-4]
+    printed = bench("study", "make", "--a", begun, "--b", sampler.name, "--out", tmp_path / "my study", *options)
+    assert printed.code == 0 and f"page for raters: {tmp_path / 'my study' / 'study.html'}" in printed.text
+    assert f"--key '{tmp_path / 'my study.key.json'}'" in printed.text
+    printed = bench("study", "make", "--a", run.name, "--b", "teacher-odd", "--out", tmp_path / "out", *options)
+    assert "there is no run teacher-odd" in printed.text and f"which has {sampler.name}" in printed.text
+    shutil.copytree(run, run.with_name(f"{run.name}-copy"))
+    printed = bench("study", "make", "--a", begun, "--b", sampler.name, "--out", tmp_path / "out", *options)
+    assert f"{begun} is the beginning of tiny/{run.name}, tiny/{run.name}-copy; fix:" in printed.text
 
 
 def test_a_run_is_not_compared_with_itself(bench: Bench, runs: dict[str, Path], tmp_path: Path) -> None:
