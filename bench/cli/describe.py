@@ -13,7 +13,7 @@ from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import CacheOption, PluginOption
 from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def describe(
     as_json: JsonOption = False,
 ) -> None:
     """Describe one name: recipe, protocol, requirements, weights, licences, cost."""
-    from bench.runs.registry import load_catalogue
+    from bench.runs.registry import load_catalogue, unregistered
     from bench.runs.suites.suite import is_suite_file, load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
     every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]
     if name not in every and not is_suite_file(name):
-        raise unknown("name", name, every)
+        raise unregistered("name", name, every)
     if name in catalogue.methods.entries:
         on = pinned_task(catalogue, task, cache) if task else None
         data, show = _method_data(catalogue, name, on, cache), _print_method

@@ -62,6 +62,13 @@ def _uninstall(origin: str) -> str:
     return f"pip uninstall {origin.rpartition(' ')[0]}"
 
 
+def unregistered(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """Build the error for an unknown name, which may be one that a plug-in file defines that was not given."""
+    shown = f"bench list {kind}s" if kind in KINDS else "bench list"
+    fix = f"{shown} shows what there is; what a plug-in file defines needs --plugin FILE"
+    return UserError(f"{unknown(kind, name, valid)}; fix: {fix}")
+
+
 @dataclass
 class Registry(Generic[T]):
     """All registered things of one kind."""
@@ -93,7 +100,7 @@ class Registry(Generic[T]):
     def find(self, name: str) -> Entry[T]:
         """Return an entry. Raises UserError with the nearest names."""
         if name not in self.entries:
-            raise unknown(self.kind.name, name, self.entries)
+            raise unregistered(self.kind.name, name, self.entries)
         return self.entries[name]
 
     def get(self, name: str) -> T:

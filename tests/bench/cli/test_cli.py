@@ -117,6 +117,14 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
     ("arguments", "message"),
     [
         (["run", "--method", "dmd3"], "unknown method 'dmd3'; did you mean 'dmd"),
+        (
+            ["run", "--method", "mine"],
+            "; fix: bench list methods shows what there is; what a plug-in file defines needs",
+        ),
+        (
+            ["describe", "mine"],
+            "; fix: bench list shows what there is; what a plug-in file defines needs --plugin FILE",
+        ),
         (["run", "--task", "fashon"], "unknown task 'fashon'; did you mean 'fashion' or 'fashion-flow'?"),
         (
             ["run", "--set", "iteration=5"],
