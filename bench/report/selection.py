@@ -190,11 +190,13 @@ class Selection:
     def _unknown(self, name: str, task: str | None) -> UserError:
         names = {one.record.method.name for one in self._measured(task) if _counts(one.record)}
         ids = {one.record.run_id for one in self._on(task)}
-        if not ids:
+        tasks = {one.record.task for one in self.found}
+        if not tasks:
             return UserError(
-                f"there are no records{f' on {task}' if task else ''}; "
-                "fix: bench run --method dmd2 --task digits, or name another folder by --runs"
+                "there are no records; fix: bench run --method dmd2 --task digits, or name another folder by --runs"
             )
+        if task is not None and task not in tasks:
+            return unknown("task with records", task, tasks)
         where = f" with results on {task}" if task else ""
         return unknown(f"run, method or sampler{where}:", name, names | ids if nearest(name, ids) else names)
 

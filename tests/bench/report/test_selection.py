@@ -124,6 +124,8 @@ def test_several_tasks_or_protocols_of_a_method_are_refused(make_record: Records
 def test_an_unknown_name_gets_the_nearest(make_record: Records) -> None:
     with pytest.raises(UserError, match=r"'dmb2'; did you mean 'dmd2'"):
         selection(make_record(), make_record("gan")).side("dmb2", "fashion")
+    with pytest.raises(UserError, match=r"unknown task with records 'fashoin'; did you mean 'fashion'"):
+        selection(make_record()).side("dmd2", "fashoin")
     with pytest.raises(UserError, match=r"there are no records; fix"):
         selection().side("dmd2", None)
 
