@@ -193,7 +193,8 @@ class Selection:
         tasks = {one.record.task for one in self.found}
         if not tasks:
             return UserError(
-                "there are no records; fix: bench run --method dmd2 --task digits, or name another folder by --runs"
+                "there are no records; "
+                "fix: bench run --method dmd2 --task digits, or name another folder by --runs"
             )
         if task is not None and task not in tasks:
             return unknown("task with records", task, tasks)
