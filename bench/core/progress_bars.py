@@ -13,6 +13,7 @@ from rich.progress import Progress as RichBars
 
 from bench.core.escape import printable
 from bench.core.status import Status
+from bench.core.stopping import Stopped
 
 STATUS_EVERY = 1.0
 """Seconds between two writes of the status file."""
@@ -59,7 +60,11 @@ class StatusProgress:
         begun = time.monotonic()
         if not self.console.is_terminal:
             self._write(force=True)
-            yield self
+            try:
+                yield self
+            except Stopped:  # after a checkpoint, of which the status tells as much
+                self._write(force=True)
+                raise
             self._write(force=True)
             self.note(f"{title}: {total} in {time.monotonic() - begun:.0f} s")
             return
