@@ -229,6 +229,9 @@ def test_a_student_is_sampled_as_its_distiller_says(tiny: PreparedTask, tmp_path
         UserError, match=r"run of the method 'mine', which is not registered.*fix: .*--plugin FILE"
     ):
         sampler_of(load_catalogue([TINY_PLUGIN]), run.folder, student, indices)
+    plugin.write_text(plugin.read_text() + "# edited\n")  # perhaps its sampler: the record would have the old hash
+    with pytest.raises(UserError, match=rf"trained with plug-in own\.py of SHA-256 {run.plugin_sha256[:12]}, and"):
+        sampler_of(load_catalogue([TINY_PLUGIN, plugin]), run.folder, student, indices)
 
 
 OWN_FILE = """

@@ -19,6 +19,7 @@ from bench.models.descriptions import DESCRIPTION
 from bench.runs.evidence.files import SUFFIXES
 from bench.runs.plan import PublishedRun
 from bench.runs.provenance import provenance
+from bench.runs.recipes import FILE_DIGITS
 from bench.runs.recording import of_the_best, under_another_protocol
 from bench.runs.records import other_protocol_path, read_record, write_record
 from bench.runs.registry import Catalogue
@@ -48,7 +49,8 @@ def loaded_student(
 def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: Sequence[int]) -> StudentSampler:
     """Return the sampler of a saved student: that of its method if it belongs to a run, else few-step sampling.
 
-    `folder` is the run's, or its `student` or `best`. Raises UserError if the run's method is not registered.
+    `folder` is the run's, or its `student` or `best`. Raises UserError if the run's method is not registered, or
+    is of another version of its plug-in file: its sampler may be another, and the record would not say so.
     """
     run = run_of(folder)
     plan = read_object(run / PLAN) or {}
@@ -60,7 +62,15 @@ def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: S
             f"{run} is a run of the method {name!r}, which is not registered, so its sampler is unknown; "
             "fix: name the file that defines it: --plugin FILE"
         )
-    method = catalogue.methods.get(name)
+    entry = catalogue.methods.find(name)
+    trained_with = str(plan.get("plugin_sha256", entry.plugin_sha256))  # runs of earlier versions do not say it
+    if trained_with != entry.plugin_sha256:
+        raise UserError(
+            f"{run} was trained with {plan.get('origin')} of SHA-256 {trained_with[:FILE_DIGITS] or 'none'}, and "
+            f"the method {name!r} is now {entry.origin} of {entry.plugin_sha256[:FILE_DIGITS] or 'none'}, whose "
+            "sampler may be another; fix: give the file as it was, --plugin FILE, or train again"
+        )
+    method = entry.load()
     recipe = build_recipe(method.recipe_model(), plan.get("recipe") or {}, f"the run in {run}")
     return method.load().sampler(recipe, student)
 
