@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,15 @@ def test_a_suite_shows_the_papers_values_at_both_scales(page: Any) -> None:
     assert text.count("<td class=p>2.61") == 2  # at micro and at paper scale
     assert "Micro scale: fashion" in text and "Paper scale: imagenet64" in text
     assert "bench run --method dmd-ttur --task imagenet64 --seed 0 --no-baselines" in text
+
+
+def test_a_suite_of_ones_own_is_called_by_its_file_and_not_by_the_paper(records: Any, tmp_path: Path) -> None:
+    """The command was `bench reproduce my suite`, beside a sentence about the paper's curves."""
+    path = tmp_path / "my suite.toml"
+    path.write_text('title = "Ours"\nextends = "tournament"\n')
+    text = html.unescape((records.build((str(path),)) / "suites" / "my suite.html").read_text())
+    assert f"<p>Run it: <code>bench reproduce '{path}' --scale micro</code>.</p>" in text
+    assert "No values of a paper stand beside these." in text and "paper shows" not in text
 
 
 def test_bold_is_the_best_of_the_rows_of_the_suite(page: Any) -> None:
