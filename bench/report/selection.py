@@ -147,6 +147,10 @@ class Selection:
 
     def _one_run(self, name: str, runs: Sequence[Found]) -> Side:
         if len(runs) > 1:
+            first = min(runs, key=lambda one: len(one.record.run_id))
+            under = [one for one in runs if one.record.run_id.startswith(f"{first.record.run_id}-")]
+            if len(under) == len(runs) - 1:  # the same run under other protocols, as after bench eval --metric
+                return _run(first)
             ids = [f"{one.record.task}/{one.record.run_id}" for one in runs]
             raise UserError(f"{name!r} is the beginning of {listed(ids)}; fix: write more of it, or give --task")
         return _run(runs[0])
@@ -239,9 +243,10 @@ def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> User
         return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(recipes)}")
     protocols = {record.protocol_sha256: protocol_of(record) for record in records}
     if len(protocols) > 1:
-        digits = min(protocols)[:6]
+        own = {record.protocol_sha256 for record in records if record.protocol.get("name") == record.task}
+        chosen = records[0].task if len(own) == 1 else min(protocols)[:6]
         return UserError(
-            f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {digits}"
+            f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {chosen}"
         )
     if len({record.networks_sha256 for record in records}) > 1:
         roles = differing_roles(*records[:2])

@@ -74,6 +74,19 @@ def test_a_run_is_named_by_its_id_or_an_unambiguous_beginning(make_record: Recor
         found.side("dmd2-s", None)
 
 
+def test_the_beginning_of_a_run_that_was_measured_under_more_protocols_is_that_of_the_run(
+    make_record: Records,
+) -> None:
+    """After bench eval --metric, whose records have longer ids."""
+    run, other = make_record(), make_record(protocol="fashion.recall")
+    more = other.model_copy(update={"run_id": f"{run.run_id}-abcdef"})
+    found = selection(more, run)
+    assert found.side(run.run_id[:-3], None).records == [run]
+    assert found.side(more.run_id[:-3], None).records == [more]
+    with pytest.raises(UserError, match=r"fix: choose one: --protocol fashion$"):
+        found.side("dmd2", None)
+
+
 def test_a_run_is_named_by_its_folder_or_its_records_file(make_record: Records, tmp_path: Path) -> None:
     record = make_record()
     for path, name in (("run/record.json", "run"), ("a.json", "a.json")):
