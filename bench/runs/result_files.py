@@ -36,5 +36,10 @@ def read_toml(kind: str, path: Path) -> dict[str, Any]:
 
 def unreadable(kind: str, path: Path, error: Exception) -> UserError:
     """Return the error for a file with this problem."""
-    problem = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyError):
+        problem = f"it has no {error}; fix: add it"
+    elif isinstance(error, tomllib.TOMLDecodeError):
+        problem = f"it is no TOML: {error}; fix: correct this place"
+    else:
+        problem = str(error) if "fix:" in str(error) else f"{error}; fix: correct it in the file"
     return UserError(f"{kind} {path.stem!r} cannot be read: {path}: {problem}")

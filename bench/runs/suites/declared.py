@@ -20,7 +20,7 @@ Seed = int
 def made(kind: type[T], entry: Any, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()) -> T:
     """Build a part from a table of the file, and check it. `names` are keys that are not called as their field."""
     require_keys(entry, kind, what, names, given)
-    return typed(kind(**{names.get(key, key): value for key, value in entry.items()}))
+    return typed(kind(**{names.get(key, key): value for key, value in entry.items()}), names=names)
 
 
 def require_keys(
@@ -39,6 +39,18 @@ def require_keys(
             raise TypeError(f"{what} has no {key!r}; its keys: {', '.join(entry) or 'none'}")
 
 
+def require_tables(data: Mapping[str, Any], scales: Any, lists: Collection[str]) -> None:
+    """Raise TypeError unless a file's scales and `set` are tables, and its `lists`, in any scale too, lists."""
+    if not isinstance(scales, dict) or not all(isinstance(values, dict) for values in scales.values()):
+        raise TypeError(f"scales is {scales!r}; fix: make it tables, such as [scales.micro]")
+    for values in (data, *scales.values()):
+        for key in lists:
+            if not isinstance(found := values.get(key, []), list):
+                raise TypeError(f"{key} is {found!r}; fix: make it tables, such as [[{key}]]")
+        if not isinstance(found := values.get("set", {}), dict):
+            raise TypeError(f"set is {found!r}; fix: make it {WANTED['Mapping[str, Any]']}")
+
+
 def refuse_doubles(values: Sequence[object], what: str, shown: Sequence[object] | None = None) -> None:
     """Raise ValueError for a value that a list has twice."""
     for number, value in enumerate(values):
@@ -52,14 +64,23 @@ def entries(value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def typed(read: T, more: Mapping[str, Check] = {}) -> T:
-    """Return a dataclass whose fields have their types, or raise TypeError; `more` checks further types."""
-    checks = {**IS, **more}
+def typed(read: T, more: Mapping[str, Check] = {}, names: Mapping[str, str] = {}) -> T:
+    """Return a dataclass whose fields have their types, or raise TypeError.
+
+    `more` checks further types, and `names` are keys of the file that are not called as their field.
+    """
+    checks, keys = {**IS, **more}, {field: key for key, field in names.items()}
     for one in fields(read):  # type: ignore[arg-type]
         value = getattr(read, one.name)
         if not checks.get(str(one.type), lambda _: True)(value):
-            raise TypeError(f"{one.name} is {value!r}, which is not of type {one.type}")
+            wanted = WANTED.get(str(one.type), "one of those that it can be")
+            raise TypeError(f"{keys.get(one.name, one.name)} is {shown(value)}; fix: make it {wanted}")
     return read
+
+
+def shown(value: object) -> str:
+    """Return a value as the file has it, if it came from a list."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _is_seed(value: object) -> bool:
@@ -98,3 +119,18 @@ IS: Mapping[str, Check] = {
     'Literal["lower", "higher"]': lambda value: value in ("lower", "higher"),
 }
 """Checks of values, by the types of fields as they are written."""
+WANTED: Mapping[str, str] = {
+    "str": "a text",
+    "str | None": "a text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "Seed": "a whole number from 0 to 2147483647",
+    "tuple[str, ...]": "a list of texts",
+    "tuple[Curve, ...]": 'a list of curves, such as ["brightness", "fd"]',
+    "tuple[Seed, ...]": "a list of whole numbers from 0 to 2147483647",
+    "Mapping[str, list[Any]]": "a table of lists, such as { lr = [3e-4, 6e-4] }",
+    "Mapping[str, Any]": "a table of recipe values, such as { lr = 3e-4 }",
+    "dict[str, float]": "a table of numbers",
+    'Literal["lower", "higher"]': '"lower" or "higher"',
+}
+"""What a value of each of these types is, in the words of the file."""

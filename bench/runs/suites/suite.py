@@ -13,7 +13,16 @@ from bench.core.files import regular_file
 from bench.runs.argv import plugin_options
 from bench.runs.record import MethodInfo
 from bench.runs.result_files import file_named, file_names, read_toml, unreadable
-from bench.runs.suites.declared import Seed, entries, made, refuse_doubles, require_keys, texts, typed
+from bench.runs.suites.declared import (
+    Seed,
+    entries,
+    made,
+    refuse_doubles,
+    require_keys,
+    require_tables,
+    texts,
+    typed,
+)
 from bench.runs.suites.paper_tables import PaperTable, load_paper_table
 from bench.runs.tuning.record import TUNING_SEED
 from bench.training.budget import Budget
@@ -224,9 +233,12 @@ LISTS = ("rows", "baselines", "published")
 def _resolved(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return what a file says of its suite, and the values of each of its scales with those that it inherits."""
     own = data.pop("scales", {})
+    require_tables(data, own, LISTS)
     about = {key: data.pop(key) for key in ABOUT if key in data}
     if "extends" not in about:
         return about, {scale: {**data, **values} for scale, values in own.items()}
+    if not isinstance(about["extends"], str):
+        raise TypeError(f"extends is {about['extends']!r}; fix: make it a text, the name of a suite")
     first = file_named("suite to extend:", "suites", about["extends"])
     others, inherited = _resolved(read_toml("suite", first))
     scales = {

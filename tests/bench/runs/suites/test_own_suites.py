@@ -67,7 +67,7 @@ def test_a_file_may_stand_for_itself(tmp_path: Path) -> None:
         ("mine", "extends = 5", "suite 'mine' cannot be read: .*mine.toml"),
         ("mine", "title = 'no scales'", "suite 'mine' cannot be read: .*it has no 'scales'"),
         ("mine", "extends = 'table3'\nrow = 1", "scale 'micro' has an unknown key 'row'"),
-        ("mine", "extends = 'table3'\nrows = 'dmd2'", "a row is 'd', which is no table"),
+        ("mine", "extends = 'table3'\nrows = 'dmd2'", "rows is 'dmd2'; fix: make it tables, such as"),
         ("mine", "extends = 'table3'\nset = 3", "suite 'mine' cannot be read"),
         ("table3", EXTENDS, "table3.toml is called as the suite table3 of the package; fix: rename the file"),
     ],

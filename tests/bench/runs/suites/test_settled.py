@@ -210,7 +210,7 @@ label = "DMD2"
             "'DMD2' sets its own iterations, and the budget of 1 images",
         ),
         ("{ images = 1 }", "tune = { iterations = [5] }", "'DMD2' sets its own iterations"),
-        ("{ images = 1 }", "tune = { lr = [] }", "tune is {'lr': .*which is not of type"),
+        ("{ images = 1 }", "tune = { lr = [] }", "tune is {'lr': .*; fix: make it a table of lists"),
         ("{ images = 1 }", "tune = { lr = [1] }\nset = { lr = 1 }", "'DMD2' sets lr and tunes it, too"),
         ("{ images = 1 }\ntuning_seed = 0", "tune = { lr = [1] }", "seed 0, on which .* among the suite's seeds"),
         ("{ images = 1 }", "starts_from = 'dmd'\n[[rows]]\nmethod = 'dmd'\nlabel = ''", "'DMD2' starts from dmd"),

@@ -303,14 +303,18 @@ ROW = SUITE["rows"][0]
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"seeds": [True, False]}, r"seeds is \(True, False\), which is not of type"),
+        ({"seeds": [True, False]}, r"seeds is \[True, False\]; fix: make it a list of whole numbers from 0"),
         ({"seeds": [0, 1, 0]}, "seeds: 0 and 0 are the same; fix: give it once"),
         ({"seeds": []}, r"seeds is an empty list; fix: seeds = \[0, 1, 2\]"),
-        ({"seeds": "01"}, "seeds is '01', which is not"),
-        ({"columns": "fd"}, "columns is 'fd', which is not"),
+        ({"seeds": "01"}, "seeds is '01'; fix: make it a list of whole numbers"),
+        ({"rows": 3}, r"rows is 3; fix: make it tables, such as \[\[rows\]\]"),
+        ({"scales": {"micro": 3}}, r"scales is \{'micro': 3\}; fix: make it tables, such as \[scales.micro\]"),
+        ({"set": 3}, "set is 3; fix: make it a table of recipe values"),
+        ({"extends": 3}, "extends is 3; fix: make it a text, the name of a suite"),
+        ({"columns": "fd"}, "columns is 'fd'; fix: make it a list of texts"),
         ({"columns": ["fd", "fd"]}, "columns: 'fd' and 'fd' are the same"),
-        ({"tuning_seed": -5}, "tuning_seed is -5, which is not"),
-        ({"tuning_seed": True}, "tuning_seed is True, which is not"),
+        ({"tuning_seed": -5}, "tuning_seed is -5; fix: make it a whole number from 0"),
+        ({"tuning_seed": True}, "tuning_seed is True; fix: make it a whole number from 0"),
         ({"budget": 8000}, "bad budget 8000; fix: give it a unit, as in { passes = 300_000 }"),
         ({"sedes": [0]}, "scale 'micro' has an unknown key 'sedes'; did you mean 'seeds'"),
         ({"suite": "other"}, "scale 'micro' has an unknown key 'suite'"),
@@ -320,8 +324,11 @@ ROW = SUITE["rows"][0]
         ({"rows": [{"method": "dmd2"}]}, "a row has no 'label'; its keys: method"),
         ({"rows": [ROW, {**ROW, "label": "again"}]}, "rows: 'DMD2' and 'again' are the same"),
         ({"rows": [{**ROW, "tune": {"lr": [1e-3, 1e-3]}}]}, "lr to tune of 'DMD2': 0.001 and 0.001 are the same"),
-        ({"rows": [{**ROW, "tune": {"lr": [1e-3, float("nan")]}}]}, "tune is .*nan.*, which is not of type"),
-        ({"rows": [{**ROW, "set": {"lr": float("inf")}}]}, "overrides is .*inf.*, which is not of type"),
+        (
+            {"rows": [{**ROW, "tune": {"lr": [1e-3, float("nan")]}}]},
+            "tune is .*nan.*; fix: make it a table of lists",
+        ),
+        ({"rows": [{**ROW, "set": {"lr": float("inf")}}]}, "set is .*inf.*; fix: make it a table of recipe"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(
