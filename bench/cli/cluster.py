@@ -16,11 +16,12 @@ import typer
 
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import RunsOption
-from bench.cli.status_table import full_name, state_data
+from bench.cli.status_table import state_data
 from bench.cli.terminal import print
 from bench.core.errors import UserError, counted, listed, unknown
 from bench.core.escape import printable
 from bench.core.files import regular_file
+from bench.runs.states.next_steps import full_name
 
 if TYPE_CHECKING:
     from bench.runs.states.state import RunState

@@ -73,7 +73,7 @@ def compare(
         raise UserError(f"--sheet takes a .png file, not {sheet}; fix: --sheet compared.png")
     catalogue = load_catalogue(plugin)
     with collector_paused():
-        selection = Selection(known_records(runs, committed), protocol)
+        selection = Selection(known_records(runs, committed), protocol, runs)
         columns: tuple[str, ...] = ()
         if suite is not None:
             sides, columns = _rows(selection, catalogue, suite, scale or "micro", task, runs)

@@ -71,7 +71,7 @@ def scores(
         raise UserError(
             f"--sheet {sheet} draws a .png of --worst or --best images; fix: --worst 16 --sheet worst.png"
         )
-    selection = Selection(known_records(runs, committed), protocol)
+    selection = Selection(known_records(runs, committed), protocol, runs)
     chosen = [one for name in results for one in selection.side(name, task).found]
     names = parse_names(metric, "--metric") if metric else []
     found = [scored(one, names) for one in chosen]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.escape import printable, rich_text
-from bench.core.files import read_object
-from bench.core.run_folder import PLAN, runs_option
-from bench.core.stopping import DivergedError
-from bench.runs.repeat import command_of_plan
+from bench.runs.states.next_steps import full_name, next_steps
 from bench.runs.states.state import RunState
 
 if TYPE_CHECKING:
@@ -71,11 +67,6 @@ def status_table(states: Sequence[RunState], runs: Path, width: int | None) -> G
     return Group(table, *map(rich_text, _explained(states, runs)))
 
 
-def full_name(state: RunState) -> str:
-    """Return the full name of a run, TASK/RUN, which every command accepts."""
-    return f"{state.task}/{state.run}"
-
-
 def state_data(state: RunState, runs: Path) -> dict[str, Any]:
     """Return a run's state for `bench status --json`; a value that is not known is None, or empty text."""
     return {
@@ -96,20 +87,6 @@ def state_data(state: RunState, runs: Path) -> dict[str, Any]:
         "next": "; ".join(next_steps(state, runs)),
         "problems": list(state.problems),
     }
-
-
-def next_steps(state: RunState, runs: Path) -> list[str]:
-    """Return the next commands for a run without a result; none if it continues by itself or is done."""
-    if state.fix:
-        return [state.fix]
-    if state.under_way or state.state == "done":
-        return []
-    if state.reason.startswith(DivergedError.__name__):
-        return ["run it with another recipe, since this one would diverge again"]
-    where = runs_option(runs)
-    name = shlex.quote(full_name(state))
-    again = f"bench resume {name}{where}" if state.submitted else _run_again(state, where)
-    return [f"bench logs {name}{where}", again] if state.state in ("failed", "died") else [again]
 
 
 def duration(seconds: float) -> str:
@@ -147,11 +124,3 @@ def _explained(states: Sequence[RunState], runs: Path) -> list[str]:
     for reason, names in alike.items():
         lines += [f"{name}: {reason}" for name in names] if len(names) <= FEW else [f"{len(names)} runs: {reason}"]
     return lines
-
-
-def _run_again(state: RunState, where: str) -> str:
-    """Return the command that repeats a run of this machine, from its plan."""
-    command = command_of_plan(read_object(state.folder / PLAN) or {})
-    if command is None:
-        return "the same command again"
-    return command if "--runs" in command else f"{command}{where}"

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.escape import shell_path
+from bench.core.escape import printable, shell_path
 from bench.core.locks import lock_of, locked
 from bench.core.temporaries import remove_temporaries
+
+QUIET_SECONDS = 2.0
+"""Seconds for which a process waits for another one before it says so."""
 
 
 @contextlib.contextmanager
 def made_once(path: Path) -> Iterator[bool]:
     """Say whether `path` is missing, while no other process can be making it.
 
-    A second process waits here until the first has made it, and then finds it.
+    A second process waits here until the first has made it, says so, and then finds it.
     """
     if path.exists():
         yield False
         return
-    with locked(lock_of(path)):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock_of(path), QUIET_SECONDS))
+        except TimeoutError:
+            print(printable(f"waiting for another process, which makes {path}"), file=sys.stderr, flush=True)
+            stack.enter_context(locked(lock_of(path)))
         if not path.exists():
             remove_temporaries(path.parent, path.name)
         yield not path.exists()

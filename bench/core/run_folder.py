@@ -106,4 +106,4 @@ def student_of(path: Path) -> Path:
             f"the run in {path} is of a sampler of the teacher, and has no student; "
             f"fix: --sampler {plan.get('name')}"
         )
-    raise UserError(f"the run in {path} has no student yet: it is still training; fix: {go_on(path)}")
+    raise UserError(f"the run in {path} has no student yet, since its training has not ended; fix: {go_on(path)}")

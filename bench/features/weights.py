@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from bench.core.download import DownloadError, download
 from bench.core.errors import UserError
 from bench.core.escape import shell_path
 from bench.core.files import file_sha256, human_size, regular_file, whole_file
 from bench.core.made import made_once
 from bench.core.progress import Progress
 
-TIMEOUT = 30.0
-"""Seconds without an answer after which a download gives up."""
-MIB = 1 << 20
+MOST_TIMES = 2
+"""A download may have so many times the bytes of its file; its hash says whether it is the file."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def cached_path(file: WeightsFile, cache: Path) -> Path:
     return cache / "weights" / file.name
 
 
-def _in_cache(file: WeightsFile, path: Path, download: bool, progress: Progress, option: str) -> Path:
-    if not path.exists() and not download:
+def _in_cache(file: WeightsFile, path: Path, may_download: bool, progress: Progress, option: str) -> Path:
+    if not path.exists() and not may_download:
         raise UserError(f"{file.name} is not in {path.parent}; {_fix(file, option)}")
     with made_once(path) as missing:
         if missing:
@@ -92,32 +90,18 @@ def _fix(file: WeightsFile, option: str) -> str:
 
 def _download(file: WeightsFile, path: Path, progress: Progress, option: str) -> None:
     """Download `file`; it appears at `path` only if it is whole and its hash is right."""
-    import http.client  # with urllib a tenth of the time that `bench list` takes
-    import urllib.request
-
     try:
-        with (
-            whole_file(path) as temporary,
-            temporary.open("wb") as target,
-            urllib.request.urlopen(file.url, timeout=TIMEOUT) as answer,
-        ):
-            sha256 = _copy(answer, target, file, progress)
+        with whole_file(path) as temporary:
+            with temporary.open("wb") as target:
+                download(file.url, target, file.name, MOST_TIMES * file.bytes, progress)
+            sha256 = file_sha256(temporary)
             if sha256 != file.sha256:
                 raise UserError(
                     f"the download from {file.url} is not {file.name}: its SHA-256 is {sha256}, "
                     f"not {file.sha256}; "
                     f"fix: try another network, or {option}"
                 )
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{file.url} could not be downloaded to {path}: {error}; fix: {option}") from error
-
-
-def _copy(answer: IO[bytes], target: IO[bytes], file: WeightsFile, progress: Progress) -> str:
-    """Copy `answer` to the end, and return its SHA-256."""
-    hasher = hashlib.sha256()
-    with progress.bar(f"{file.name} (MiB)", -(-file.bytes // MIB)) as bar:
-        while part := answer.read(MIB):
-            hasher.update(part)
-            target.write(part)
-            bar.advance()
-    return hasher.hexdigest()
+    except DownloadError as error:
+        raise UserError(
+            f"{file.url} could not be downloaded to {path}: {error}; fix: try again, or {option}"
+        ) from error

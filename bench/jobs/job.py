@@ -21,6 +21,7 @@ from bench.core.stopping import SIGNALS, Stopped, exit_code, listening
 from bench.jobs.spec import JobSpec
 from bench.runs.argv import set_user_argv
 from bench.runs.states import attempts
+from bench.runs.states.lock import UnderWayError
 
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 """Environment variables of torch.distributed, in the order of the arguments of `rendezvous`."""
@@ -106,7 +107,7 @@ def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
         return "stopped", stopped.cause.name
     except UserError as error:
         print(f"error: {error}")
-        return "failed", first_line(error)
+        return "refused" if isinstance(error, UnderWayError) else "failed", first_line(error)
     except KeyboardInterrupt:
         print("interrupted")
         return "stopped", "SIGINT"

@@ -14,7 +14,7 @@ from bench.core.machine import cores
 from bench.core.run_folder import LOG, runs_option
 from bench.jobs.executor import Executor, ExecutorOptions, left_out, say
 from bench.jobs.run_states import state_lookup
-from bench.runs.states.lock import is_locked
+from bench.runs.states.lock import UnderWayError, is_locked
 
 if TYPE_CHECKING:
     from bench.jobs.spec import JobSettings, JobSpec
@@ -113,10 +113,7 @@ def refuse_under_way(todo: Sequence[Run | BaselineRun], runs: Path) -> None:
         time.sleep(0.2)
         running = [state for state in running if is_locked(state.folder) or look(state.folder).state == "running"]
     if running:
-        raise UserError(
-            f"another command works on {listed(f'{state.task}/{state.run}' for state in running)}; "
-            f"fix: wait for it: bench wait {running[0].task}/{running[0].run}{where}, then run this again"
-        )
+        raise UnderWayError([state.folder for state in running])
     waiting = [state for state in states if state.state in ("queued", "waiting")]
     if waiting:
         first = waiting[0]

@@ -116,7 +116,7 @@ def run_jobs(
                         outcome = _outcome(job)
                         ended.append(outcome)
                         state = "done" if outcome.done else f"failed: {outcome.reason}"
-                        console.print(rich_text(f"{job.spec.label}: {state}"))
+                        console.print(rich_text(f"{job.spec.label}: {state}"), soft_wrap=True)
         finally:
             _stop(running)
     return ended

@@ -16,6 +16,7 @@ from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.repeat import keeping_command
 from bench.runs.states.dry_run import plan_lines, require_for_recipes
+from bench.runs.states.lock import UnderWayError, is_locked
 from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
@@ -165,13 +166,17 @@ def make_executor(catalogue: Catalogue, name: str, settings: JobSettings, option
 def raise_failures(wanted: Sequence[Run | BaselineRun], not_measured: Sequence[str] = ()) -> None:
     """Raise UserError if something has no result: the exit code says whether all went well.
 
-    `not_measured` are further evaluations without one.
+    Where another command works on all of them, none has failed. `not_measured` are further evaluations without
+    one.
     """
     failed = []
     for run in wanted:
         record = run.finished()
         if record is None or record.error is not None:
             failed.append(run)
+    busy = [run.folder for run in failed if run.finished() is None and is_locked(run.folder)]
+    if failed and len(busy) == len(failed) and not not_measured:
+        raise UnderWayError(busy)
     bad = [run.label for run in failed]
     if bad or not_measured:
         named = [f" {run.task.name}/{run.id}" for run in failed if len(failed) <= FEW]

@@ -6,24 +6,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.core.errors import UserError, hint, listed, nearest, unknown
-from bench.core.run_folder import RECORD
+from bench.core.run_folder import PLAN, RECORD
+from bench.jobs.run_states import state_lookup
 from bench.report.lines import Line, left_out, of_other_protocols, owners, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
+from bench.runs.states.next_steps import no_result_yet
+from bench.runs.states.pending import PendingRun, read_pending
 from bench.runs.suites.suite import Suite, SuiteScale
 
 
 class Selection:
     """The records among which the sides of a comparison are found, each run once and newest first.
 
-    `protocol` keeps those of one protocol, by its name or the beginning of its digest. Raises UserError if there
-    are none.
+    `protocol` keeps those of one protocol, by its name or the beginning of its digest. `runs` is the folder in
+    which a name may be that of a run without a record. Raises UserError if there are none.
     """
 
-    def __init__(self, loaded: Loaded, protocol: str | None = None) -> None:
+    def __init__(self, loaded: Loaded, protocol: str | None = None, runs: Path | None = None) -> None:
+        self._runs = runs
         once: dict[tuple[str, ...], Found] = {}
         every = [Found(*one) for one in zip(loaded.records, loaded.paths, strict=True)]
         self.loaded = sorted(every, key=lambda one: one.record.provenance.created, reverse=True)
@@ -41,8 +45,8 @@ class Selection:
         """Return the side that a name stands for: a folder or file, a run id or its beginning, or a method.
 
         A method or sampler may be narrowed by the first digits of its recipe's digest: `dmd2#b8b7ac`, and by the
-        digest of its `networks`. Raises UserError with the nearest names if there is none, or with all names if
-        there are several.
+        digest of its `networks`. Raises UserError with the nearest names if there is none, with all names if there
+        are several, and with its state and the command that goes on if it is a run without a result.
         """
         path = Path(name)
         if _is_path(path):
@@ -125,6 +129,8 @@ class Selection:
     def _at(self, path: Path) -> Found:
         """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""
         file = path / RECORD if path.is_dir() else path
+        if not file.is_file() and (pending := read_pending(path, state_lookup(path.absolute().parent.parent))):
+            raise no_result_yet(pending.at, path.parent.parent)
         if not file.is_file():
             raise UserError(
                 f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status"
@@ -191,7 +197,18 @@ class Selection:
             *(record.protocol_sha256, record.networks_sha256),
         )
 
+    def _pending(self, runs: Path, name: str, task: str | None) -> list[PendingRun]:
+        """Return the runs without a result that a run id, its beginning or a method may mean."""
+        lookup = state_lookup(runs)
+        folders = sorted(path.parent for path in runs.glob(f"*/*/{PLAN}"))
+        on_task = [folder for folder in folders if task in (None, folder.parent.name)]
+        found = [one for folder in on_task if (one := read_pending(folder, lookup)) is not None]
+        called = [one for one in found if len(name) > len(one.method) and one.at.run.startswith(name)]
+        return called or [one for one in found if one.method == name.partition("#")[0]]
+
     def _unknown(self, name: str, task: str | None) -> UserError:
+        if self._runs is not None and (pending := self._pending(self._runs, name, task)):
+            return no_result_yet(pending[0].at, self._runs)
         names = {one.record.method.name for one in self._measured(task) if _counts(one.record)}
         ids = {one.record.run_id for one in self._on(task)}
         tasks = {one.record.task for one in self.found}

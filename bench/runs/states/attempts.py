@@ -13,7 +13,8 @@ from bench.core.files import append_line, read_text
 from bench.core.numbers import is_finite
 from bench.core.run_folder import ATTEMPTS
 
-End = Literal["done", "failed", "requeued", "stopped"]
+End = Literal["done", "failed", "requeued", "stopped", "refused"]
+"""Refused: another process works on the run. It says nothing about the run, only about the job."""
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
     Without a queue, the state follows from the run's folder alone.
     """
     tried, problems = read_attempts(folder)
-    last = tried[-1] if tried else None
+    last = next((one for one in reversed(tried) if one.end != "refused"), tried[-1] if tried else None)
     requeues = sum(one.restart > 0 for one in tried)
     found = RunState(folder, "new", reason=said, requeues=requeues, problems=tuple(problems))
     if last is not None:
@@ -171,15 +171,15 @@ def _ended(found: RunState, last: Attempt, said: str) -> RunState:
     if last.end == "done" and last.stage != "train" and not (found.folder / PLAN).exists():
         # Preparations and evaluations of saved students leave no record here.
         return replace(found, state="done", reason="")
-    if last.end == "failed":
+    if is_locked(found.folder):
+        return _progress(replace(found, state="running", reason=""), last)
+    if last.end in ("failed", "refused"):
         return _stood(replace(found, state="failed", reason=last.reason), last)
     if last.reason == CANCELLED or said.startswith("CANCELLED"):
         reason = last.reason if last.reason == CANCELLED else said
         return _stood(replace(found, state="cancelled", reason=reason), last)
     if last.end == "requeued" and said:
         return _stood(replace(found, state="died", reason=f"{said}, after {last.reason}"), last)
-    if last.end is None and is_locked(found.folder):
-        return _progress(replace(found, state="running", reason=""), last)
     if last.end is None:
         reason = said or "its job ended without a message: killed, out of memory, or its node failed"
         return _stood(replace(found, state="died", reason=reason), last)

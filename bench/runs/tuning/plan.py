@@ -14,6 +14,7 @@ from bench.runs.argv import set_options
 from bench.runs.plan import Run, plan_run, refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
+from bench.runs.states.lock import UnderWayError, is_locked
 from bench.runs.suites.settled import recipe_of
 from bench.runs.tuning.record import Point, Question, Tuning, best, write_tuning
 from bench.task.base import Task
@@ -80,15 +81,18 @@ class TuningPlan:
     def answer(self) -> Tuning:
         """Return the record of the tuning. A point that diverged has no value.
 
-        Raises UserError if a run is not finished, or if all diverged.
+        Raises UserError if a run is not finished, whether another command works on it or not, or if all diverged.
         """
         found = [run.finished() for run in self.runs]
         records = [record for record in found if record is not None]
         if len(records) < len(found):
-            missing = [run.id for run, record in zip(self.runs, found, strict=True) if record is None]
+            missing = [run for run, record in zip(self.runs, found, strict=True) if record is None]
+            if busy := [run.folder for run in missing if is_locked(run.folder)]:
+                raise UserError(f"{self.question.method} is not tuned yet: {UnderWayError(busy)}")
+            names = listed(run.id for run in missing)
             raise UserError(
                 f"{self.question.method} is not tuned, since {len(missing)} of {len(found)} runs have no result: "
-                f"{listed(missing)}; see {LOG} in their folders; fix: the same command tries them again"
+                f"{names}; see {LOG} in their folders; fix: the same command tries them again"
             )
         points = [self._point(*one) for one in zip(self.question.points, self.runs, records, strict=True)]
         measured = [metric for record in records for metric in record.metrics if metric.name == self.metric]

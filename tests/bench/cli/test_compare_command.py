@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command import Printed
+
+from bench.runs.plan import Run
+from bench.runs.states.lock import locked
 
 Bench = Callable[..., Printed]
 
@@ -28,6 +32,21 @@ def test_json_is_one_object(bench: Bench) -> None:
     found = json.loads(data + "}")
     assert len(found["sides"]) == 8
     assert [metric["name"] for metric in found["metrics"]] == ["fd", "precision", "recall", "accuracy"]
+
+
+def test_a_run_without_a_result_is_named_with_its_state_and_the_command_that_goes_on(
+    bench: Bench, plan: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = plan()
+    run.begin()
+    again = rf"error: tiny/{run.id} has no result yet \(stopped.*\); fix: bench run .*--task tiny"
+    for name in (run.id, run.id[:-3], str(run.folder), run.method.name):
+        for command in (["compare", name, "gan"], ["scores", name]):
+            assert re.search(again, bench(*command, "--task", "tiny", "--runs", str(tmp_path)).text)
+    with locked(run.folder):
+        said = bench("compare", run.id, "gan", "--runs", str(tmp_path)).text
+    assert f"(running); fix: bench wait tiny/{run.id}" in said
+    assert "unknown run, method or sampler" in bench("compare", "dmd3", "gan", "--runs", str(tmp_path)).text
 
 
 @pytest.mark.parametrize(

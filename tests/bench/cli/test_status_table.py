@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli.status_table import next_steps, status_table
+from bench.cli.status_table import status_table
 from bench.core.errors import UserError
 from bench.jobs.spec import JobSpec
 from bench.runs.states import attempts
+from bench.runs.states.next_steps import next_steps
 from bench.runs.states.state import RunState
 from slurm import watch
 from slurm.graph import Batch

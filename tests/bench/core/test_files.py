@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bench.core import made
 from bench.core.errors import UserError
 from bench.core.files import (
     canonical_json,
@@ -153,6 +155,28 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
         maker.communicate(timeout=30)
     assert [maker.returncode for maker in makers] == [0, 0]
     assert log.read_text() == "made\n"
+
+
+def test_who_waits_for_another_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(made, "QUIET_SECONDS", 0.1)
+    path = tmp_path / "teacher"
+
+    def missing() -> bool:
+        with made_once(path) as found:
+            return found
+
+    said = ""
+    with ThreadPoolExecutor(1) as others:
+        with made_once(path):
+            second = others.submit(missing)
+            while not said.endswith("\n"):
+                said += capfd.readouterr().err
+                assert not second.done()
+            write_text(path, "made")
+        assert second.result(30) is False
+    assert said == f"waiting for another process, which makes {path}\n"
 
 
 def test_what_is_there_is_not_missing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests_support import TINY_PLUGIN
 from bench.core.errors import UserError
 from bench.core.launcher import clear
 from bench.jobs import local
+from bench.jobs.request import raise_failures
 from bench.runs.plan import Run
 from bench.runs.states.attempts import attempts
 from bench.runs.states.lock import locked
@@ -96,6 +97,13 @@ def test_a_run_that_another_command_works_on_is_refused(
         pytest.raises(UserError, match=rf"another command works on tiny/{run.id}; fix: .*bench wait"),
     ):
         local.refuse_under_way([run], tmp_path)
+    with (
+        locked(run.folder),
+        pytest.raises(UserError, match=rf"^another command works on tiny/{run.id}; fix: .*bench wait"),
+    ):
+        raise_failures([run])  # it came too late for the first look
+    with pytest.raises(UserError, match=r"1 of 1 runs failed: .* see log\.txt"):
+        raise_failures([run])
 
 
 def test_what_other_launchers_set_is_cleared_and_what_users_set_is_kept() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -19,6 +17,7 @@ from safetensors.torch import save_file
 from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.core.progress import SilentProgress
+from bench.features import weights
 from bench.features.pinned import pin, read_pinned
 from bench.features.published import INCEPTION
 from bench.features.weights import FoundWeights, WeightsFile
@@ -171,11 +170,11 @@ def test_a_published_file_is_downloaded_verified_and_kept(
     )
     asked = []
 
-    def answer(url: str, timeout: float) -> io.BytesIO:  # noqa: ARG001 (urllib's signature)
+    def download(url: str, target: IO[bytes], *_: object) -> None:
         asked.append(url)
-        return io.BytesIO(content)
+        target.write(content)
 
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    monkeypatch.setattr(weights, "download", download)
     catalogue = load_catalogue([TEXTURE])
     texture = catalogue.extractors.get("texture")
     object.__setattr__(texture, "weights", (replace(texture.weights[0], file=file),))

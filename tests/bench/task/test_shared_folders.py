@@ -117,7 +117,7 @@ def test_another_users_lock_in_a_shared_cache_is_taken(tmp_path: Path, monkeypat
         assert missing
     run_lock = tmp_path / ".lock"
     run_lock.touch(mode=0o644)
-    busy = pytest.raises(UserError, match="another process is working")
+    busy = pytest.raises(UserError, match="another command works on")
     with another_users(run_lock, monkeypatch), locked(tmp_path), busy, locked(tmp_path):
         pass
 

@@ -11,6 +11,7 @@ import pytest
 from bench.core.run_folder import PLAN
 from bench.runs.states import attempts
 from bench.runs.states.attempts import End
+from bench.runs.states.lock import locked
 from bench.runs.states.state import CANCELLED, run_state
 from slurm.queue import QueuedJob
 
@@ -39,6 +40,7 @@ def job(state: str, reason: str = "None", number: str = "7") -> QueuedJob:
         (None, "", "", "died"),
         ("requeued", "SIGUSR2", "FAILED", "died"),  # it came back, and ended before it could say so
         ("requeued", "SIGUSR2", "", "stopped"),
+        ("refused", "another command works on it", "", "failed"),
     ],
 )
 def test_without_a_job_the_last_attempt_tells(
@@ -46,6 +48,17 @@ def test_without_a_job_the_last_attempt_tells(
 ) -> None:
     tried(tmp_path, end, reason)
     assert run_state(tmp_path, said=said).state == state
+
+
+@pytest.mark.parametrize("end", [None, "failed", "stopped"])
+def test_a_job_that_was_refused_says_nothing_about_the_run(end: End | None, tmp_path: Path) -> None:
+    """A second command came while the first worked, and its job was the last to write in the run's folder."""
+    tried(tmp_path, end, "of the run")
+    attempts.finish(tmp_path, attempts.begin(tmp_path, "8", 0, "n1", "run"), "refused", "another command works")
+    with locked(tmp_path):
+        assert run_state(tmp_path).state == "running"
+    found = run_state(tmp_path)
+    assert found.state == {None: "died"}.get(end, end) and "another command" not in found.reason
 
 
 def test_a_run_that_no_job_began(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_student_of_other_images_or_classes(student: Path, cache: Path, tmp_pa
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        pytest.param("{}", "has no student yet: it is still training; fix: bench status", id="training"),
+        pytest.param("{}", "has no student yet, since its training has not ended; fix:", id="training"),
         pytest.param(
             '{"kind": "baseline", "name": "teacher-ode"}',
             "has no student; fix: --sampler teacher-ode",

@@ -13,6 +13,7 @@ from tuned_runs import write_result
 from bench.core.errors import UserError
 from bench.runs.records import load_records, tuned_runs
 from bench.runs.registry import Catalogue
+from bench.runs.states.lock import locked
 from bench.runs.tuning.plan import TuningPlan, tuning_lines
 from bench.runs.tuning.record import Question, answer_to, best, read_tuning
 from bench.training.budget import Budget, Spent
@@ -103,6 +104,9 @@ def test_a_tuning_needs_every_run(catalogue: Catalogue, tmp_path: Path) -> None:
     plan = planned(catalogue, tmp_path)
     write_result(plan.runs[0], 5.0)
     with pytest.raises(UserError, match=r"dmd2 is not tuned, since 5 of 6 runs have no result: dmd2-s100-"):
+        plan.write()
+    busy = rf"^dmd2 is not tuned yet: another command works on tiny/{plan.runs[2].id}; fix: wait for it: "
+    with locked(plan.runs[2].folder), pytest.raises(UserError, match=busy):
         plan.write()
     assert not plan.path.exists()
 
