@@ -19,6 +19,7 @@ from bench.cli.terminal import flush_output, open_streams, print
 from bench.core import launcher
 from bench.core.errors import UserError
 from bench.core.stopping import Interrupted, Stopped, exit_code
+from bench.runs.plugins.places import plugin_place
 
 _FROM_CHECKPOINT = "goes on from the last checkpoint"
 GOES_ON = {
@@ -68,8 +69,8 @@ _heard: list[int] = []
 """The signals that came; the first decides the exit code."""
 
 
-def _end_interrupted() -> NoReturn:
-    print(interrupted(), file=sys.stderr)
+def _end_interrupted(error: BaseException) -> NoReturn:
+    print(interrupted(error), file=sys.stderr)
     sys.exit(exit_code(_heard[0] if _heard else signal.SIGINT))
 
 
@@ -101,10 +102,12 @@ def _clear_launcher() -> None:
         print(f"note: {', '.join(cleared)} ignored: bench starts its own processes", file=sys.stderr)
 
 
-def interrupted() -> str:
-    """Return what an interrupted command says."""
+def interrupted(error: BaseException | None = None) -> str:
+    """Return what an interrupted command says, with the line of a plug-in at which it was."""
     goes_on = GOES_ON.get(next(iter(sys.argv[1:]), ""))
-    return f"interrupted; the same command {goes_on}" if goes_on else "interrupted"
+    place = None if error is None else plugin_place(error)
+    said = f"interrupted {place}" if place else "interrupted"
+    return f"{said}; the same command {goes_on}" if goes_on else said
 
 
 def main() -> None:
@@ -125,7 +128,7 @@ def main() -> None:
         if isinstance(error, EOFError) or of_plugin(error):
             _end_unexpected(error)
         if isinstance(error, KeyboardInterrupt):
-            _end_interrupted()
+            _end_interrupted(error)
         raise
     except UserError as error:
         _end_failed(error)
@@ -133,7 +136,7 @@ def main() -> None:
         if of_plugin(error):
             _end_unexpected(error)
         _end_failed(error)
-    except (Interrupted, Stopped):
-        _end_interrupted()
+    except (Interrupted, Stopped) as error:
+        _end_interrupted(error)
     except BaseException as error:  # a plug-in may raise anything
         _end_unexpected(error)

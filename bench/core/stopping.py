@@ -48,6 +48,8 @@ class StopSignal:
     def __init__(self) -> None:
         self.heard: signal.Signals | None = None
         self._deferred = False
+        self._limit: float | None = None
+        self._counting = False
 
     def hear(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002
         """Handle a signal: record it, and raise Stopped unless the work inside `deferred` decides when to stop.
@@ -58,6 +60,7 @@ class StopSignal:
             self.heard = signal.Signals(number)
         if not self._deferred:
             raise Stopped(self.heard)
+        self._count_down()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -67,6 +70,31 @@ class StopSignal:
             yield
         finally:
             self._deferred = False
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """End the work inside with Stopped `seconds` after a signal: it may never end by itself."""
+        self._limit = seconds
+        if self.heard is not None:
+            self._count_down()
+        try:
+            yield
+        finally:
+            self._limit = None
+            if self._counting:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._counting = False
+
+    def _count_down(self) -> None:
+        """Have the limit's time pass, once; another signal does not begin it anew."""
+        if self._limit is not None and not self._counting:
+            self._counting = True
+            signal.signal(signal.SIGALRM, self._expire)
+            signal.setitimer(signal.ITIMER_REAL, self._limit)
+
+    def _expire(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._limit is not None and self.heard is not None:
+            raise Stopped(self.heard)
 
 
 @contextlib.contextmanager

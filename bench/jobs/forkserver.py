@@ -33,6 +33,8 @@ PRELOADED = ("torch._dynamo", "scipy.linalg", "bench.jobs.start")
 POLL_SECONDS = 0.02
 REPEAT_SECONDS = 30.0
 """Seconds after which a process receives the signal to stop again."""
+REPEATS = 20
+"""How often it does, before it is killed: code that never returns would keep its run locked for ever."""
 
 
 class ForkServer:
@@ -136,15 +138,16 @@ def fork_server(threads: int, modules: Sequence[str] = ()) -> Iterator[ForkServe
 
 
 def follow_parent() -> None:
-    """Send this process SIGTERM once the process that started it has ended."""
+    """Send this process SIGTERM once the process that started it has ended, and kill it if it hangs."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        while True:
+        for _ in range(REPEATS):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(REPEAT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="follow the parent", daemon=True).start()
 

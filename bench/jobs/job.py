@@ -20,6 +20,7 @@ from bench.core.run_folder import LOG
 from bench.core.stopping import SIGNALS, Stopped, exit_code, listening
 from bench.jobs.spec import JobSpec
 from bench.runs.argv import set_user_argv
+from bench.runs.plugins.places import plugin_place
 from bench.runs.states import attempts
 from bench.runs.states.lock import UnderWayError
 
@@ -83,11 +84,11 @@ def run_job(spec: JobSpec, process: JobProcess, requeue: Requeue | None = None) 
         restart = f"restart {process.restart}, {process.node}, {time.ctime()}"
         print(f"--- {spec.stage}: job {process.job}, {restart}", flush=True)
         end, reason = _lead(spec, process)
-    cause = reason
+    cause = reason.partition(",")[0]
     # What is over cannot be stopped: a warning while Python exits would call a finished job failed. And the
     # queue's SIGTERM must not kill `scontrol`, a child of the very job that it is asked about.
     _ignore_signals()
-    if end == "stopped" and requeue is not None and requeue.wanted(reason):
+    if end == "stopped" and requeue is not None and requeue.wanted(cause):
         attempts.finish(spec.folder, attempt, "requeued", reason)
         try:
             requeue.put_back()
@@ -103,8 +104,10 @@ def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
     try:
         _work(spec, process)
     except Stopped as stopped:
-        print(f"{stopped}; goes on from here when it is started again")
-        return "stopped", stopped.cause.name
+        where = plugin_place(stopped)
+        reason = stopped.cause.name + (f", {where}" if where else "")
+        print(f"stopped by {reason}; goes on from here when it is started again")
+        return "stopped", reason
     except UserError as error:
         print(f"error: {error}")
         return "refused" if isinstance(error, UnderWayError) else "failed", first_line(error)

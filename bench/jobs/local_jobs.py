@@ -27,7 +27,9 @@ from bench.runs.states.lock import is_locked
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 600.0
-"""Seconds that stopping jobs have to finish an iteration and write a checkpoint."""
+"""Seconds that stopping jobs have to finish an iteration and write a checkpoint, before they are killed."""
+SAME_SECONDS = 1.0
+"""Seconds after an interrupt within which another one is the same."""
 
 
 @dataclass
@@ -52,6 +54,12 @@ class _Job:
         for pid in self.pids:
             if not self.server.ended(pid):
                 os.kill(pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the processes that have not ended."""
+        for pid in self.pids:
+            if not self.server.ended(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def run_jobs(
 ) -> list[Outcome]:
     """Do all jobs, at most `parallel` at once, each with its share of the machine; return how each ended.
 
-    On Ctrl-C the jobs stop after a checkpoint, and the interrupt goes on to the caller.
+    On Ctrl-C the jobs stop after a checkpoint, on a second one at once, and the interrupt goes on to the caller.
     They stop, too, if this process is killed.
     """
     waiting, running, ended = list(specs), list[_Job](), list[Outcome]()
@@ -118,17 +126,38 @@ def run_jobs(
                         state = "done" if outcome.done else f"failed: {outcome.reason}"
                         console.print(rich_text(f"{job.spec.label}: {state}"), soft_wrap=True)
         finally:
-            _stop(running)
+            _stop(running, console)
     return ended
 
 
-def _stop(jobs: Sequence[_Job]) -> None:
-    """Tell jobs to stop, and wait until they have; a second Ctrl-C leaves them to end by themselves."""
+def _stop(jobs: Sequence[_Job], console: Console) -> None:
+    """Tell jobs to stop, wait until they have, and say how; a second Ctrl-C, or too long a time, kills them."""
+    if not jobs:
+        return
     for job in jobs:
         job.stop()
-    until = time.monotonic() + STOP_SECONDS
-    while any(not job.done() or _outlived(job) for job in jobs) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)
+    console.print("stopping after a checkpoint; Ctrl-C again kills the jobs", highlight=False)
+    try:
+        _wait_for_end(jobs)
+    finally:
+        for job in jobs:
+            job.kill()
+            attempt = _attempt(job)
+            how = "killed" if attempt is None or attempt.end is None else f"{attempt.end}: {attempt.reason}"
+            console.print(rich_text(f"{job.spec.label}: {how}"), soft_wrap=True)
+
+
+def _wait_for_end(jobs: Sequence[_Job]) -> None:
+    """Wait until jobs have stopped. An interrupt that comes together with the first one is the same, passed on."""
+    began = time.monotonic()
+    while time.monotonic() - began < STOP_SECONDS:
+        try:
+            if all(job.done() and not _outlived(job) for job in jobs):
+                return
+            time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            if time.monotonic() - began > SAME_SECONDS:
+                raise
 
 
 def _start(spec: JobSpec, slot: int, share: Share, server: ForkServer) -> list[int]:

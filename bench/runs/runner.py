@@ -16,7 +16,7 @@ from bench.core.errors import UserError
 from bench.core.numerics import deterministic, tf32
 from bench.core.progress import Progress
 from bench.core.run_folder import EVALUATION, KEPT, METRICS, SAMPLES, SCORES, SHEET, STUDENT, remove_leftovers
-from bench.core.stopping import StopSignal
+from bench.core.stopping import Stopped, StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_scores import write_scores
 from bench.evaluation.image_source import ImageSource, SampledImages
@@ -276,10 +276,14 @@ class Runner:
             yield TrainingLog(path)
             return
         tracking = Tracking(self.track, tracked_run(run), run.root)
+        stopped = False
         try:
             yield TrainingLog(path, tracking)
+        except Stopped:
+            stopped = True
+            raise
         finally:
-            tracking.close()
+            tracking.close(stopped)
 
     def _pictures(self, run: Run, sampler: StudentSampler) -> None:
         """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""

@@ -22,6 +22,8 @@ OPEN_SECONDS = 30.0
 """Seconds to wait for a tracker to open before training begins without it."""
 CLOSE_SECONDS = 60.0
 """Seconds to wait at the end for a tracker to write what it was sent."""
+STOPPED_SECONDS = 5.0
+"""The same for a run that is told to stop: the next job sends what is missing."""
 
 
 class Tracking:
@@ -53,12 +55,13 @@ class Tracking:
         for thread in self._threads:
             thread.do(lambda tracker: tracker.finish(results, picture, step))
 
-    def close(self) -> None:
-        """Close what is open, and wait for it a while."""
+    def close(self, stopped: bool = False) -> None:
+        """Close what is open, and wait for it a while: a short one if the run is told to stop."""
+        patience = STOPPED_SECONDS if stopped else CLOSE_SECONDS
         for thread in self._threads:
             thread.close()
         for thread in self._threads:
-            thread.wait_until_closed()
+            thread.wait_until_closed(patience)
 
 
 class _TrackerThread:
@@ -98,13 +101,13 @@ class _TrackerThread:
         if not self._ready.wait(OPEN_SECONDS):
             self._warn(f"has not opened within {OPEN_SECONDS:.0f} seconds; what it is sent waits for it")
 
-    def wait_until_closed(self) -> None:
+    def wait_until_closed(self, patience: float) -> None:
         """Wait for the tracker to close, but not for ever."""
         if self._thread.ident is None:  # it was never opened
             return
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(patience)
         if self._thread.is_alive():
-            self._warn(f"has not written all within {CLOSE_SECONDS:.0f} seconds and is left behind")
+            self._warn(f"has not written all within {patience:.0f} seconds and is left behind")
 
     def _open(self, lines: Sequence[Line]) -> None:
         keep_local(self.kind, self.folder)

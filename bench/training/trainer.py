@@ -39,6 +39,7 @@ from bench.training.distiller import Batch, Distiller, MicroBatch
 from bench.training.figure_reader import FigureReader
 from bench.training.figures import LOG_EVERY, check_figures, is_logged_update
 from bench.training.half_weights import refusing_bf16
+from bench.training.iteration_limit import IterationLimit
 from bench.training.log import TrainingLog
 from bench.training.one_base import OwnState
 from bench.training.passes import PassCounter, total_passes
@@ -85,6 +86,7 @@ class Trainer:
         self.folder = folder
         self.accelerator = accelerator
         self.stop = stop or StopSignal()
+        self.limit = IterationLimit(self.stop)
         self.log = log or TrainingLog(folder / METRICS)
         self.average: dict[str, Tensor] | None = None
         self.passes = PassCounter(distiller)
@@ -107,7 +109,7 @@ class Trainer:
         """Train to the end, starting at the newest checkpoint if there is one.
 
         `measure` returns the figures of a student that are logged during training. Raises DivergedError, and
-        Stopped after a checkpoint if a signal was received.
+        Stopped if a signal was received: after a checkpoint, or without one in an iteration that hangs.
         """
         self._note = progress.note
         start = self.begin()
@@ -144,9 +146,12 @@ class Trainer:
         """Train one iteration, then log, validate and write a checkpoint if they are due."""
         before, compiled = self._updates(), self.compiled.state
         try:
-            figures = self.step(iteration)
-        except Exception:
+            with self.limit.iteration():
+                figures = self.step(iteration)
+        except Exception as error:
             self.reader.refuse_divergence()  # an error may follow from figures that were not read yet
+            if self.stop.heard is not None and self.accelerator.num_processes > 1:
+                raise Stopped(self.stop.heard) from error  # another process was ended in the middle
             raise
         if self.compiled.state != compiled and self.accelerator.is_main_process:
             self._note(f"{self.compiled} by iteration {iteration + 1}")

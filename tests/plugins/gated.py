@@ -1,4 +1,4 @@
-"""DMD2 that waits in the middle of its training until a test has done what it came for; and one that raises.
+"""DMD2 that waits in the middle of its training until a test has done what it came for; two that raise and hang.
 
 Where BENCH_TEST_GATE names a folder, two iterations leave a file there that is named by the array's index, the
 iteration and the restart, and holds the process's number. They go on when a file INDEX-go appears, or at a signal.
@@ -40,6 +40,26 @@ class Raising(DMD):
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
         if batch.iteration == GATES[0]:
             raise RuntimeError("a mistake of the plug-in")
+        return super().training_step(batch)
+
+
+class Hanging(DMD):
+    """DMD2 whose iteration 9 never ends, and which catches whatever would end it if BENCH_TEST_CATCHES is set."""
+
+    name = "hanging"
+    recipe_model = DMDRecipe
+
+    def training_step(self, batch: Batch) -> dict[str, Tensor]:
+        if batch.iteration == GATES[0]:
+            gate = Path(os.environ["BENCH_TEST_GATE"])
+            gate.joinpath(".0").write_text(str(os.getpid()))
+            gate.joinpath(".0").rename(gate / "0-9-0")
+            while True:
+                try:
+                    time.sleep(0.05)
+                except BaseException:
+                    if "BENCH_TEST_CATCHES" not in os.environ:
+                        raise
         return super().training_step(batch)
 
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import bench.cli
-from bench.cli.faults import unexpected
+from bench.cli.faults import of_plugin, unexpected
 from bench.cli.json_output import print_json
 from bench.core.stopping import Interrupted
 from bench.runs.plugins.files import function_in
@@ -36,6 +36,20 @@ def test_an_error_in_a_plugins_code_is_the_plugins(tmp_path: Path) -> None:
         sampler(0)
     reason = unexpected(caught.value)
     assert reason.startswith("plug-in mine.py failed in line 2: ZeroDivisionError: ") and "report" not in reason
+
+
+def test_an_interrupted_command_names_the_line_of_the_plugin_that_it_was_in(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def sampler(stop):\n    stop()\n")
+    sampler, _ = function_in(path, "sampler")
+
+    def stop() -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted) as caught:
+        sampler(stop)
+    assert bench.cli.interrupted(caught.value) == "interrupted in line 2 of plug-in mine.py"
+    assert not of_plugin(caught.value), "it is no mistake of the plug-in"
 
 
 def test_an_error_in_an_installed_plugin_names_its_package(

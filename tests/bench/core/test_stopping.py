@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 from bench.core.stopping import Stopped, StopSignal, listening
 from bench.runs.plan import Run
 from bench.runs.runner import Runner
+from bench.training import iteration_limit
 from bench.training.checkpoint import checkpoints
+from bench.training.iteration_limit import IterationLimit
 from bench.training.trainer import Trainer
 
 
@@ -28,6 +32,40 @@ def test_the_warning_counts_whichever_comes_first(order: tuple[signal.Signals, s
         for number in order:
             stop.hear(number)
     assert stop.heard is signal.SIGUSR2
+
+
+def test_work_that_hangs_is_ended_after_its_limit_and_no_other() -> None:
+    with listening() as stop, stop.deferred():
+        with stop.within(0.01):
+            time.sleep(0.05)  # no signal has come
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)  # outside, as while a checkpoint is written
+        with stop.within(0.5):
+            pass
+        began = time.monotonic()
+        with pytest.raises(Stopped, match="SIGTERM"), stop.within(0.2):
+            os.kill(os.getpid(), signal.SIGTERM)  # another one does not begin the time anew
+            while True:
+                time.sleep(0.01)
+        assert time.monotonic() - began < 5
+        time.sleep(0.5)  # and nothing comes later
+
+
+def test_an_iteration_hangs_that_takes_far_longer_than_any_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    class Recording(StopSignal):
+        def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+            limits.append(seconds)
+            return super().within(seconds)
+
+    clock = iter([0, 100, 103, 103, 104, 104, 104])  # the first one compiles
+    monkeypatch.setattr(iteration_limit.time, "perf_counter", lambda: float(next(clock)))
+    limit = IterationLimit(Recording())
+    for _ in range(4):
+        with limit.iteration():
+            pass
+    assert limits == [5, 5, 15, 15]
 
 
 def test_handlers_are_put_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests_support import TINY_PLUGIN
 from bench.core.errors import UserError
 from bench.core.launcher import clear
 from bench.jobs import local
+from bench.jobs.local_jobs import SAME_SECONDS
 from bench.jobs.request import raise_failures
 from bench.runs.plan import Run
 from bench.runs.states.attempts import attempts
@@ -34,12 +36,12 @@ def started(cache: Path, tmp_path: Path, tiny: object) -> Iterator[Callable[[], 
     commands: list[psutil.Popen] = []
     (tmp_path / "gate").mkdir()
 
-    def start() -> psutil.Popen:
+    def start(method: str = "gated", **environment: str) -> psutil.Popen:
         plugins = ("--plugin", str(TINY_PLUGIN), "--plugin", str(GATED))
         places = ("--runs", str(tmp_path / "runs"), "--cache", str(cache))
         command = psutil.Popen(
-            [sys.executable, "-m", "bench", "run", *("--method", "gated"), *TINY, *SET, *plugins, *places],
-            env={**os.environ, "BENCH_TEST_GATE": str(tmp_path / "gate")},
+            [sys.executable, "-m", "bench", "run", *("--method", method), *TINY, *SET, *plugins, *places],
+            env={**os.environ, "BENCH_TEST_GATE": str(tmp_path / "gate"), **environment},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,6 +85,52 @@ def test_the_jobs_of_a_command_that_is_stopped_or_killed_stop_after_a_checkpoint
     assert command.returncode == {"SIGUSR2": 140, "SIGTERM": 143, "SIGKILL": -9, "controller": 2}[how], printed
     assert ("interrupted; the same command goes on" in printed) == (how in ("SIGUSR2", "SIGTERM"))
     assert "Traceback" not in printed
+
+
+def test_an_iteration_that_hangs_is_ended_in_the_middle_and_named(
+    started: Callable[..., psutil.Popen], tmp_path: Path
+) -> None:
+    command = started("hanging")
+    until((tmp_path / "gate" / "0-9-0").exists)
+    (run,) = (tmp_path / "runs" / "tiny").iterdir()
+    told = time.monotonic()
+    command.send_signal(signal.SIGTERM)
+    printed, _ = command.communicate(timeout=120)
+    assert time.monotonic() - told < 30 and command.returncode == 143
+    assert re.search(r"hanging on tiny, seed 0: stopped: SIGTERM, in line \d+ of plug-in gated\.py", printed)
+    state = run_state(run)
+    assert state.state == "stopped" and state.reason.endswith("of plug-in gated.py") and state.resumable
+
+
+def test_a_second_signal_kills_what_the_first_one_does_not_end(
+    started: Callable[..., psutil.Popen], tmp_path: Path
+) -> None:
+    command = started("hanging", BENCH_TEST_CATCHES="1")
+    until((tmp_path / "gate" / "0-9-0").exists)
+    worker = psutil.Process(int((tmp_path / "gate" / "0-9-0").read_text()))
+    command.send_signal(signal.SIGTERM)
+    time.sleep(SAME_SECONDS + 1)
+    assert worker.is_running() and command.poll() is None
+    command.send_signal(signal.SIGTERM)
+    printed, _ = command.communicate(timeout=60)
+    assert "Ctrl-C again kills the jobs" in printed and "hanging on tiny, seed 0: killed" in printed
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, seconds=10)
+
+
+def test_a_job_that_hangs_does_not_outlive_its_command_for_ever() -> None:
+    script = (
+        "import os, signal, time\n"
+        "from bench.jobs import forkserver\n"
+        "forkserver.REPEAT_SECONDS = 0.1\n"
+        "reading, writing = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    forkserver.follow_parent()\n"
+        "    os.write(writing, b'x')\n"
+        "    time.sleep(600)\n"
+        "os.read(reading, 1)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, stdout=subprocess.PIPE)
 
 
 def test_a_run_that_another_command_works_on_is_refused(

@@ -143,7 +143,7 @@ def test_two_processes_never_work_on_one_run(plan: Callable[..., Run], runner: R
     from bench.runs.states.lock import locked
 
     run = plan()
-    with locked(run.folder), pytest.raises(UserError, match="another process"):
+    with locked(run.folder), pytest.raises(UserError, match="another command works on"):
         runner.run(run)
 
 

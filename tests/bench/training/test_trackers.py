@@ -219,6 +219,22 @@ def test_a_tracker_that_hangs_holds_nothing_up(
 
 
 @pytest.mark.own_process
+def test_a_run_that_is_told_to_stop_does_not_wait_long_for_a_tracker_that_hangs(
+    memory: type[Memory],
+    plan: Callable[..., Run],
+    tracked: Callable[..., Runner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "fails", staticmethod(lambda now: time.sleep(60) if now == "log" else None))
+    monkeypatch.setattr(tracking, "STOPPED_SECONDS", 0.2)
+    stop, begun = StopSignal(), time.monotonic()
+    stop.heard = signal.SIGTERM
+    with pytest.raises(Stopped):
+        tracked("tensorboard", stop=stop).run(plan(iterations=40))
+    assert time.monotonic() - begun < 40
+
+
+@pytest.mark.own_process
 def test_a_failed_run_is_sent_as_far_as_it_came(
     memory: type[Memory],
     plan: Callable[..., Run],
