@@ -150,7 +150,7 @@ def _real_images(path: Path, size: int | None, batch_size: int, progress: Progre
 
     if path.is_dir():
         if size is None:
-            raise UserError(f"{path} is a folder of images of different sizes; fix: --size PIXELS")
+            raise UserError(f"{path} is a folder, whose images may have different sizes; fix: --size PIXELS")
         found = images_under(path)
         files = ImageFiles(path, found.paths, found.skipped)
         progress.note(files.tally())
