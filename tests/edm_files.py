@@ -6,12 +6,16 @@ import contextlib
 import pickle
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+
+from bench.models.weights.convert import entries
+from bench.models.weights.edm_unet import EDMNetwork
 
 SOURCE = "raise RuntimeError('the source text in the file was run')"
 
@@ -96,3 +100,17 @@ def write_official(
         top = {key: official_module(state, attributes or {}), "dataset_kwargs": {"resolution": 16}}
         path.write_bytes(pickle.dumps(top, protocol=protocol))
     return path
+
+
+def to_official(state: Mapping[str, Tensor], network: EDMNetwork) -> dict[str, Tensor]:
+    """Convert a diffusers state dict of `network` to the official one: the inverse of `to_diffusers`.
+
+    Tensors whose layout is the same are shared, not copied.
+    """
+    box = torch.full((1, 1, 2, 2), 0.25)
+    return {
+        entry.official: entry.layout.join([state[name] for name in entry.diffusers])
+        if entry.diffusers
+        else box.clone()
+        for entry in entries(network)
+    }

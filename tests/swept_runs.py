@@ -11,7 +11,7 @@ from bench.runs.protocols.derived import with_selection_seeds
 from bench.runs.record import Record
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue
-from bench.runs.sweeps.choice import best_of
+from bench.runs.sweeps.choice import Rule
 from bench.runs.sweeps.plan import SweepPlan, sampler_points
 from bench.runs.sweeps.points import Point, SamplerPoint
 from bench.runs.sweeps.record import SweptMetric
@@ -28,7 +28,7 @@ def planned(catalogue: Catalogue, root: Path) -> SweepPlan:
     selecting = with_selection_seeds(task, 500)
     grid: dict[str, list[float]] = {"steps": [2, 4, 8], "guidance": [1.0, 2.0]}
     points = sampler_points(selecting, root, ["teacher-ode"], grid)
-    return SweepPlan(selecting, task, "teacher-ode", grid, best_of("fd", "lower"), METRICS, points, root)
+    return SweepPlan(selecting, task, "teacher-ode", grid, Rule("lower", "fd"), METRICS, points, root)
 
 
 def write_point(point: Point, fd: float, recall: float) -> Record:

@@ -100,7 +100,7 @@ def sweep(
     """Measure a grid of samplers on seeds of its own, choose a point by a rule, and draw the frontier."""
     from bench.runs.protocols.derived import require_samples, with_selection_seeds
     from bench.runs.registry import load_catalogue
-    from bench.runs.sweeps.choice import best_of, parse_rule
+    from bench.runs.sweeps.choice import Rule, parse_rule
     from bench.runs.sweeps.plan import SweepPlan
 
     catalogue = load_catalogue(plugin)
@@ -111,7 +111,7 @@ def sweep(
     require_samples(selecting.protocol, [catalogue.metrics.get(name) for name in selecting.protocol.metrics])
     metrics = _swept_metrics(catalogue, selecting)
     directions = {one.name: one.direction for one in metrics}
-    rule = best_of(metrics[0].name, metrics[0].direction) if choose is None else parse_rule(choose, directions)
+    rule = Rule(metrics[0].direction, metrics[0].name) if choose is None else parse_rule(choose, directions)
     grid = _grid(guidance, steps, solver, churn)
     if checkpoint:
         given = {"--sampler": sampler, "--guidance": guidance, "--solver": solver, "--churn": churn}

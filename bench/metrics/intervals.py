@@ -66,15 +66,13 @@ def mean_and_std(values: Sequence[float], size: float = 0.0) -> tuple[float, flo
     return math.ldexp(mean, exponent), math.ldexp(math.sqrt(variance), exponent)
 
 
-def bootstrap_interval(
-    values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
-) -> tuple[float, float]:
-    """Return the percentile interval of the mean of independent values [n], n >= 1, in float64.
+def bootstrap_interval(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of independent values [n], n >= 1, in float64.
 
     It is valid because a mean of resampled values is unbiased; a Fréchet distance of resampled images is not.
     Source: Efron and Tibshirani 1993, ch. 13.
     """
-    low, high = np.quantile(_resampled_means(values, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_resampled_means(values, resamples, SEED), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -17,19 +17,8 @@ from bench.metrics.known_sets import corners, corners_distance
 from bench.metrics.titles import has_published_scale
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
-    """Return the unbiased squared MMD between x [n, D] and y [m, D] under k(a, b) = (a.b / (D scale^2) + 1)^3.
-
-    All pairs are used, in float64, instead of random subsets: the same features give the same number, with less
-    variance. It may be negative when the distributions are close. Source: Bińkowski et al. 2018, eq. 4, whose
-    features have the scale 1; `root_mean_square` of the real features makes it independent of their unit.
-    """
-    kernel = cubic_kernel(scale)
-    return distance_of(sums_within(x, kernel), sums_within(y, kernel), sums_across(x, y, kernel)[0])
-
-
-def cubic_kernel(scale: float = 1.0) -> Kernel:
-    """Return the kernel (a.b / (D scale^2) + 1)^3."""
+def cubic_kernel(scale: float) -> Kernel:
+    """Return the kernel (a.b / (D scale^2) + 1)^3; the published one has the scale 1."""
     return partial(_cube, scale=scale)
 
 
@@ -49,6 +38,9 @@ def _cube(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
 
 class KernelDistance(FeatureMetric):
     """KID over the full sets: as published for Inception features, and of scaled features for any others.
+
+    All pairs are used, in float64, instead of random subsets: the same features give the same number, with less
+    variance. It may be negative when the distributions are close. Source: Bińkowski et al. 2018, eq. 4.
 
     The published kernel adds 1 to a.b / D, which fits only features of about unit size, as the Inception's are.
     Those of a small classifier are ten times larger, which the cube turns into thousands. They are divided by

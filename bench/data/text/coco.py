@@ -54,7 +54,7 @@ def coco30k(path: Path) -> PromptList:
     """Read the published 30,000 captions from `captions_coco14_test`, as .txt or .pkl.
 
     Their selection rule is unknown, so the list comes only from its file; images of these prompts are compared
-    with all 40,504 of val2014 (`val2014_images`). Blanks around the captions in the .pkl are kept. Raises
+    with all 40,504 of val2014. Blanks around the captions in the .pkl are kept. Raises
     UserError if it is another list.
     Source: metrics-and-protocols, P2.
     """
@@ -90,11 +90,6 @@ def coco10k(path: Path) -> CocoSubset:
     source = f"{path.name}: one caption each of {len(chosen):,} images, merged, numpy seed {COCO10K_SEED}"
     prompts = PromptList.of("coco10k", tuple(first[image] for image in chosen), source)
     return CocoSubset(prompts, tuple(captions.images[image] for image in chosen))
-
-
-def val2014_images(path: Path) -> tuple[str, ...]:
-    """Return the file names of all 40,504 images in captions_val2014.json, sorted."""
-    return tuple(sorted(read_captions(path).images.values()))
 
 
 def is_captions_file(path: Path) -> bool:

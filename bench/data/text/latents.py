@@ -90,7 +90,6 @@ def pack_latent_lmdb(
     folder: Path,
     *,
     scaling: float,
-    vae_sha256: str | None = None,
     shift: float = 0.0,
     progress: Progress | None = None,
 ) -> PackedLatents:
@@ -102,7 +101,7 @@ def pack_latent_lmdb(
     return _pack(
         source,
         folder,
-        Encoding(scaling=scaling, shift=shift, vae_sha256=vae_sha256, images=None),
+        Encoding(scaling=scaling, shift=shift, vae_sha256=None, images=None),
         lambda: source.shape,
         block=LMDB_BLOCK,
         make=lambda start, stop: (np.stack(list(source.read(start, stop))), {}),

@@ -27,20 +27,18 @@ from bench.models.weights.restricted_pickle import read_official_pickle
 from bench.models.weights.state_dicts import file_kind, fill, read_state_dict, require
 from bench.models.weights.weight_files import WEIGHTS
 
-Role = Literal["generator", "teacher", "critic"]
 Preconditioning = Literal["edm", "openai-edm", "consistency"]
 """EDM's; EDM's with OpenAI's noise scale (OpenAI's EDM teacher); that with a boundary (CD and CT)."""
 Format = Literal["EDM pickle", "DMD2 checkpoint", "diffusers", "bench"]
 
-PREFIXES: Mapping[Role, tuple[str, ...]] = {
+PREFIXES: Mapping[str, tuple[str, ...]] = {
     "generator": ("", "feedforward_model."),
     "teacher": ("real_unet.", "guidance_model.real_unet."),
     "critic": ("fake_unet.", "guidance_model.fake_unet."),
 }
 """Prefixes of the networks in DMD2's files: in files of one part, and in one file of the whole training."""
 GENERATOR_FILES = ("pytorch_model.bin", "model.safetensors")
-GUIDANCE_FILES = ("pytorch_model_1.bin", "model_1.safetensors")
-"""Names of accelerate in a training's folder: the generator; then teacher, critic and discriminator."""
+"""Names that accelerate gives to the generator, or to all networks together, in a training's folder."""
 PICKLED = "diffusion_pytorch_model.bin"
 """An older form of the weights in a diffusers folder, of which only tensors are read."""
 FIRST_LAYER = "model.map_layer0.weight"
@@ -60,36 +58,30 @@ class LoadedDenoiser:
     """Grid positions of its few-step samplers by their number of steps, if it is a student: DMD2's has one."""
 
 
-def load_edm_denoiser(
-    path: Path, role: Role | None = None, preconditioning: Preconditioning | None = None
-) -> LoadedDenoiser:
+def load_edm_denoiser(path: Path, preconditioning: Preconditioning | None = None) -> LoadedDenoiser:
     """Load a denoiser from a file or a folder, which is recognised by its content and not by its name.
 
-    `role` picks a network from a DMD2 training (default: the generator). `preconditioning` says how the
-    network of a diffusers folder is to be used where nothing in the folder does: the same shapes serve
-    three conventions, and the wrong one loads silently. Raises UserError for a missing, damaged, foreign or
-    ambiguous file, and for an unknown role or preconditioning. Source: official-dmd2, sections 1.1 and 4.
+    Of a DMD2 training it is the generator. `preconditioning` says how the network of a diffusers folder is to be
+    used where nothing in the folder does: the same shapes serve three conventions, and the wrong one loads
+    silently. Raises UserError for a missing, damaged, foreign or ambiguous file, and for an unknown
+    preconditioning. Source: official-dmd2, sections 1.1 and 4.
     """
-    if role is not None and role not in PREFIXES:
-        raise unknown("role", role, PREFIXES)
     if preconditioning is not None and preconditioning not in get_args(Preconditioning):
         raise unknown("preconditioning", preconditioning, get_args(Preconditioning))
     require(path)
-    found, source = _recognise(path, role)
-    if role is not None and found != "DMD2 checkpoint":
-        raise UserError(f"{path} holds one network, not a DMD2 training, so {role!r} cannot be selected")
+    found, source = _recognise(path)
     if preconditioning not in (None, "edm") and found != "diffusers":
         raise UserError(f"{path} is used with EDM's preconditioning; {preconditioning!r} is for diffusers folders")
     if found == "EDM pickle":
         return _from_pickle(source)
     if found == "DMD2 checkpoint":
-        return _from_checkpoint(source, role)
+        return _from_checkpoint(source)
     if found == "diffusers":
         return _from_diffusers(source, preconditioning)
     return LoadedDenoiser(load_denoiser(source, EDMDenoiser).denoiser, "bench", source, "student")
 
 
-def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
+def _recognise(path: Path) -> tuple[Format, Path]:
     """Return the format of a file or folder, and the file or folder in it that has the weights."""
     if not path.is_dir():
         return ("EDM pickle" if file_kind(path) == "pickle" else "DMD2 checkpoint"), path
@@ -98,15 +90,13 @@ def _recognise(path: Path, role: Role | None) -> tuple[Format, Path]:
     for folder in (path / "unet", path):
         if (folder / "config.json").is_file():
             return "diffusers", folder
-    names = GENERATOR_FILES if role in (None, "generator") else GUIDANCE_FILES
-    # A training saved as one file has all the networks under the first name.
-    for name in (*names, *GENERATOR_FILES):
+    for name in GENERATOR_FILES:
         if (path / name).is_file():
             return "DMD2 checkpoint", path / name
     names_here = sorted(entry.name for entry in path.iterdir())
     raise UserError(
-        f"{path} holds no weights that bench knows: none of {', '.join(names)}, {DESCRIPTION}, config.json, "
-        f"unet/config.json, only {listed(names_here)}; fix: name the file itself if it is an EDM .pkl"
+        f"{path} holds no weights that bench knows: none of {', '.join(GENERATOR_FILES)}, {DESCRIPTION}, "
+        f"config.json, unet/config.json, only {listed(names_here)}; fix: name the file itself if it is an EDM .pkl"
     )
 
 
@@ -141,19 +131,19 @@ def _from_pickle(path: Path) -> LoadedDenoiser:
     return LoadedDenoiser(denoiser, "EDM pickle", path, "ema")
 
 
-def _from_checkpoint(path: Path, role: Role | None) -> LoadedDenoiser:
+def _from_checkpoint(path: Path) -> LoadedDenoiser:
     begins = tuple(f"{prefix}model." for prefixes in PREFIXES.values() for prefix in prefixes)
     state = without_prefixes(read_state_dict(path), lambda name: name.startswith(begins))
     found = {
         name: prefix for name, prefixes in PREFIXES.items() for prefix in prefixes if prefix + FIRST_LAYER in state
     }
-    chosen: Role = role or "generator"
-    if found and chosen not in found:
-        raise UserError(f"{path} holds no {chosen} but {listed(found)}; fix: name one of these as the role")
-    prefix = found.get(chosen, "")  # without a known prefix all tensors are taken; the error lists what is missing
+    if found and "generator" not in found:
+        raise UserError(f"{path} holds no generator but {listed(found)}; fix: name the file that holds it")
+    # Without a known prefix all tensors are taken; the error lists what is missing.
+    prefix = found.get("generator", "")
     network = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     del state  # the other networks are as large
-    taken = f"{chosen} ({prefix}*)" if prefix else chosen
+    taken = f"generator ({prefix}*)" if prefix else "generator"
     return LoadedDenoiser(_from_official(path, network, {}), "DMD2 checkpoint", path, taken)
 
 

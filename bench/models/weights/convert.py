@@ -209,20 +209,6 @@ def to_diffusers(official: Mapping[str, Tensor], network: EDMNetwork) -> dict[st
     return converted
 
 
-def to_official(state: Mapping[str, Tensor], network: EDMNetwork) -> dict[str, Tensor]:
-    """Convert a diffusers state dict of `network` to the official one: the inverse of `to_diffusers`.
-
-    Tensors whose layout is the same are shared, not copied.
-    """
-    box = torch.full((1, 1, 2, 2), 0.25)
-    return {
-        entry.official: entry.layout.join([state[name] for name in entry.diffusers])
-        if entry.diffusers
-        else box.clone()
-        for entry in entries(network)
-    }
-
-
 def check_attributes(attributes: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check the attributes of an official pickle's modules, which the weights do not show.
 

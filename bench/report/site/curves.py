@@ -43,7 +43,7 @@ def curves_of(log: Sequence[Mapping[str, Any]]) -> Iterator[Chart]:
         if series:
             values = [y for one in series for _, y in one.curves[0] if y is not None and abs(y) < math.inf]
             logarithmic = is_wide(values, WIDE_RANGE)
-            svg = line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=logarithmic)
+            svg = line_chart(series, title=title, y_label=y_label, log_y=logarithmic)
             yield Chart(name, title, svg)
 
 

@@ -67,7 +67,7 @@ def curve_charts(
             if any(points):
                 series.append(Series(lines[number].label, [one for one in points if one]))
         if series:
-            svg = line_chart(series, title=title, x_label="iteration", y_label=y_label, log_y=curve == "fd")
+            svg = line_chart(series, title=title, y_label=y_label, log_y=curve == "fd")
             yield Chart(svg, f"{title}: {_seeds({len(one.curves) for one in series})}.")
 
 

@@ -75,11 +75,6 @@ class Rule:
         return min(ranked)[2] if ranked else None
 
 
-def best_of(metric: str, direction: Direction) -> Rule:
-    """Return the rule that takes the best value of a metric."""
-    return Rule(direction, metric)
-
-
 def parse_rule(text: str, metrics: Mapping[str, Direction]) -> Rule:
     """Read a rule about these metrics, each with the direction that is better, and about `evaluations`.
 

@@ -13,11 +13,17 @@ from bench.core.errors import UserError
 from bench.metrics import kernel, kernel_sums
 from bench.metrics.base import Metric, Reference, make_metric
 from bench.metrics.catalogue import KID
-from bench.metrics.kernel import cubic_kernel, kernel_distance, root_mean_square
+from bench.metrics.kernel import cubic_kernel, root_mean_square
 from bench.metrics.kernel_sums import Kernel, distance_of, standard_error, sums_across, sums_within
 from bench.task.protocol import Protocol
 
 INCEPTION = "inception-2015-12-05"
+
+
+def kernel_distance(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
+    """The distance of features [n, D] and [m, D], as `KernelDistance.result` puts it together."""
+    kernel = cubic_kernel(scale)
+    return distance_of(sums_within(x, kernel), sums_within(y, kernel), sums_across(x, y, kernel)[0])
 
 
 def textbook(x: np.ndarray, y: np.ndarray) -> float:
@@ -164,7 +170,7 @@ def test_the_standard_error_is_the_jackknifes(sets: tuple[np.ndarray, np.ndarray
     without_x = np.array([kernel_distance(np.delete(x, i, 0), y) for i in range(n)])
     without_y = np.array([kernel_distance(x, np.delete(y, j, 0)) for j in range(m)])
     variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()
-    cubic = cubic_kernel()
+    cubic = cubic_kernel(1.0)
     found = standard_error(sums_within(x, cubic), sums_within(y, cubic), *sums_across(x, y, cubic))
     assert found == pytest.approx(np.sqrt(variance), rel=1e-9)
     assert standard_error(np.ones(2), np.ones(9), np.ones(2), np.ones(9)) is None
@@ -172,7 +178,7 @@ def test_the_standard_error_is_the_jackknifes(sets: tuple[np.ndarray, np.ndarray
 
 def test_the_standard_error_is_the_spread_of_repeated_measurements() -> None:
     rng = np.random.default_rng(2)
-    values, errors, cubic = [], [], cubic_kernel()
+    values, errors, cubic = [], [], cubic_kernel(1.0)
     for _ in range(300):
         x, y = rng.normal(size=(60, 4)), rng.normal(0.7, 1.2, size=(50, 4))
         sums = (sums_within(x, cubic), sums_within(y, cubic), *sums_across(x, y, cubic))

@@ -49,11 +49,6 @@ def dot(x: float, y: float, *, full: bool = True) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
 
 
-def diamond(x: float, y: float) -> str:
-    """Return the mark of the paper's value."""
-    return f'<path d="M{x - 5:.1f},{y:.1f}l5,-5 5,5 -5,5z" fill="none" stroke="{colour(1)}" stroke-width="1.8"/>'
-
-
 def escaped(words: str) -> str:
     """Return foreign text as text of an SVG file."""
     return escape(printable(words))

@@ -1,4 +1,4 @@
-"""Values with their intervals, one row for each, beside the paper's values."""
+"""Values with their intervals, one row for each."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report.site.charts.axis import Axis, axis_over, holds, tick_text
-from bench.report.site.charts.drawing import (
-    LETTER,
-    WIDTH,
-    colour,
-    diamond,
-    dot,
-    escaped,
-    frame,
-    left_out,
-    text,
-    whole,
-)
+from bench.report.site.charts.drawing import LETTER, WIDTH, colour, dot, escaped, frame, left_out, text, whole
 
 
 @dataclass(frozen=True)
@@ -28,32 +17,28 @@ class Interval:
     value: float | None
     low: float | None = None
     high: float | None = None
-    paper: float | None = None
-    """The paper's value."""
     note: str = "not run"
     """What is written where there is no value."""
 
 
 def interval_chart(rows: Sequence[Interval], *, title: str, x_label: str, log_x: bool = False) -> str:
-    """Draw one row for each label: a dot with its interval, and a diamond for the paper's value."""
+    """Draw one row for each label: a dot with its interval."""
     step, top = 24.0, 14.0
     bottom = top + step * len(rows)
     left = min(280.0, 16 + LETTER * max((len(row.label) for row in rows), default=0))
-    numbers = [value for row in rows for value in (row.value, row.low, row.high, row.paper) if value is not None]
+    numbers = [value for row in rows for value in (row.value, row.low, row.high) if value is not None]
     xs = axis_over((value for value in numbers if holds(value, log_x)), left, WIDTH - 14.0, log=log_x)
     parts = frame(xs, None, x_label, "", top, bottom)
     for number, row in enumerate(rows):
         parts.append(_interval_row(row, xs, top + step * (number + 0.5)))
-    papers = any(row.paper is not None for row in rows)
-    legend = [(dot(11, 0), "here"), (diamond(11, 0), "the paper")] if papers else []
-    return whole(title, parts, round(bottom) + 40, legend, left_out(numbers, log_x))
+    return whole(title, parts, round(bottom) + 40, [], left_out(numbers, log_x))
 
 
 def _interval_row(row: Interval, xs: Axis, y: float) -> str:
     most = int((xs.start - 12) / LETTER)
     label = row.label if len(row.label) <= most else row.label[: most - 1] + "…"
     parts, words = [text(xs.start - 8, y + 4, label, "end")], row.label
-    low, value, high, paper = row.low, row.value, row.high, row.paper
+    low, value, high = row.low, row.value, row.high
     if low is not None and high is not None and holds(low, xs.log) and holds(high, xs.log):
         ends = f"M{xs(low):.1f},{y - 4}v8M{xs(low):.1f},{y}H{xs(high):.1f}M{xs(high):.1f},{y - 4}v8"
         parts.append(f'<path d="{ends}" stroke="{colour(0)}" stroke-width="1.5" fill="none"/>')
@@ -64,7 +49,4 @@ def _interval_row(row: Interval, xs: Axis, y: float) -> str:
         parts.append(text(xs.start + 8, y + 4, row.note, "start", ' opacity=".75"'))
     if low is not None and high is not None:
         words += f" [{tick_text(low)}, {tick_text(high)}]"
-    if paper is not None and holds(paper, xs.log):
-        parts.append(diamond(xs(paper), y))
-        words += f"; the paper {tick_text(paper)}"
     return f"<g>{''.join(parts)}<title>{escaped(words)}</title></g>"

@@ -38,14 +38,14 @@ class Series:
     """For each seed, x and y in order of x; a y that is None or NaN breaks the line."""
 
 
-def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_y: bool = False) -> str:
-    """Draw a line for each series; several seeds become their mean in a band from least to greatest."""
+def line_chart(series: Sequence[Series], *, title: str, y_label: str, log_y: bool = False) -> str:
+    """Draw a line over iterations for each series; several seeds are a mean in a band from least to greatest."""
     kept = [[[p for p in curve if holds(p[0], False)] for curve in one.curves] for one in series]
     shown = [y for curves in kept for curve in curves for _, y in curve if y is not None and holds(y, log_y)]
     left, top, bottom = 58.0, 26.0, HEIGHT - 40.0
     xs = axis_over((x for curves in kept for curve in curves for x, _ in curve), left, WIDTH - 12.0)
     ys = axis_over(shown, bottom, top, log=log_y)
-    parts = frame(xs, ys, x_label, y_label) if shown else []
+    parts = frame(xs, ys, "iteration", y_label) if shown else []
     for number, (one, curves) in enumerate(zip(series, kept, strict=True)):
         parts.append(_series(one.label, curves, number, xs, ys))
     notes = left_out((y for curves in kept for curve in curves for _, y in curve), log_y)

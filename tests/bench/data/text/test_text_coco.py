@@ -16,7 +16,6 @@ from bench.data.text.coco import (
     coco30k,
     locate_images,
     read_captions,
-    val2014_images,
 )
 
 IMAGES, CHOSEN = 60, 25
@@ -89,10 +88,9 @@ def test_the_10k_list_has_one_caption_of_each_of_its_images(captions: Path) -> N
     assert chosen.prompts.name == "coco10k"
 
 
-def test_all_images_of_val2014_and_where_they_are(tmp_path: Path, captions: Path) -> None:
-    names = val2014_images(captions)
+def test_where_all_images_of_val2014_are(tmp_path: Path, captions: Path) -> None:
+    names = sorted(read_captions(captions).images.values())
     assert len(names) == IMAGES
-    assert list(names) == sorted(names)
     (tmp_path / "images" / "val2014").mkdir(parents=True)
     for name in names[1:]:
         (tmp_path / "images" / "val2014" / name).touch()
@@ -115,10 +113,10 @@ def test_other_captions_files_are_refused(tmp_path: Path, captions: Path) -> Non
         coco10k(path)
     path.write_text(json.dumps({"images": [], "annotations": [{}]}))
     with pytest.raises(UserError, match=r"is not a captions file of COCO \(KeyError: 'image_id'"):
-        val2014_images(path)
+        read_captions(path)
     path.write_text("[]")
     with pytest.raises(UserError, match=r"other\.json is an array, and no captions file of COCO"):
-        val2014_images(path)
+        read_captions(path)
     with pytest.raises(UserError, match=r"nowhere.json is missing, .*; fix: name captions_val2014.json"):
         coco10k(tmp_path / "nowhere.json")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import CMStochasticIterativeScheduler
-from edm_files import write_official
+from edm_files import to_official, write_official
 from edm_reference import SMALLEST, random_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,7 +21,7 @@ from bench.models.backbones.edm import EDMDenoiser
 from bench.models.saved import save_denoiser
 from bench.models.weights.checkpoints import load_edm_denoiser
 from bench.models.weights.consistency import ConsistencyDenoiser
-from bench.models.weights.convert import infer_network, to_diffusers, to_official
+from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
 
 
@@ -35,21 +35,11 @@ def generator() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> dict[str, Tensor]:
-    return random_weights(SMALLEST, seed=1)
-
-
-@pytest.fixture(scope="module")
-def critic() -> dict[str, Tensor]:
-    return random_weights(SMALLEST, seed=2)
-
-
-@pytest.fixture(scope="module")
-def guidance(teacher: dict[str, Tensor], critic: dict[str, Tensor]) -> dict[str, Tensor]:
+def guidance() -> dict[str, Tensor]:
     """The second file of a DMD2 training: teacher, critic, discriminator, the grid of noise levels."""
     return {
-        **prefixed("real_unet.", teacher),
-        **prefixed("fake_unet.", critic),
+        **prefixed("real_unet.", random_weights(SMALLEST, seed=1)),
+        **prefixed("fake_unet.", random_weights(SMALLEST, seed=2)),
         "cls_pred_branch.0.weight": torch.ones(2, 2, 4, 4),
         "karras_sigmas": torch.linspace(0.002, 80, 1000),
     }
@@ -142,35 +132,25 @@ def training(
     return folder
 
 
-def test_a_training_s_folder_has_three_networks(
-    training: Path, generator: dict[str, Tensor], teacher: dict[str, Tensor], critic: dict[str, Tensor]
-) -> None:
-    assert holds(load_edm_denoiser(training).denoiser, generator)
-    assert holds(load_edm_denoiser(training, "generator").denoiser, generator)
-    assert holds(load_edm_denoiser(training, "teacher").denoiser, teacher)
-    loaded = load_edm_denoiser(training, "critic")
-    assert holds(loaded.denoiser, critic)
-    assert (loaded.source, loaded.taken) == (training / "pytorch_model_1.bin", "critic (fake_unet.*)")
+def test_a_training_s_folder_is_its_generator(training: Path, generator: dict[str, Tensor]) -> None:
+    loaded = load_edm_denoiser(training)
+    assert holds(loaded.denoiser, generator)
+    assert (loaded.source, loaded.taken) == (training / "pytorch_model.bin", "generator")
 
 
 def test_a_whole_training_in_one_file(
-    tmp_path: Path, generator: dict[str, Tensor], critic: dict[str, Tensor], guidance: dict[str, Tensor]
+    tmp_path: Path, generator: dict[str, Tensor], guidance: dict[str, Tensor]
 ) -> None:
     whole = {**prefixed("feedforward_model.", generator), **prefixed("guidance_model.", guidance)}
     torch.save(whole, tmp_path / "pytorch_model.bin")
     loaded = load_edm_denoiser(tmp_path)
     assert loaded.taken == "generator (feedforward_model.*)"
     assert holds(loaded.denoiser, generator)
-    loaded = load_edm_denoiser(tmp_path, "critic")
-    assert loaded.taken == "critic (guidance_model.fake_unet.*)"
-    assert holds(loaded.denoiser, critic)
 
 
-def test_a_network_that_is_not_in_the_file_is_not_guessed(training: Path) -> None:
-    with pytest.raises(UserError, match="holds no generator but teacher, critic; fix: name one"):
+def test_a_file_without_the_generator_is_refused(training: Path) -> None:
+    with pytest.raises(UserError, match="holds no generator but teacher, critic; fix: name the file"):
         load_edm_denoiser(training / "pytorch_model_1.bin")
-    with pytest.raises(UserError, match="holds no critic but generator"):
-        load_edm_denoiser(training / "pytorch_model.bin", "critic")
 
 
 def test_missing_keys_are_named_with_the_file(tmp_path: Path, generator: dict[str, Tensor]) -> None:
@@ -300,20 +280,15 @@ def test_a_student_of_bench(tmp_path: Path, pipeline: Path, generator: dict[str,
 
 
 def test_a_choice_that_means_nothing_is_refused(
-    tmp_path: Path, generator: dict[str, Tensor], pipeline: Path, training: Path
+    tmp_path: Path, generator: dict[str, Tensor], training: Path
 ) -> None:
     edm = write_official(tmp_path / "edm.pkl", generator)
-    for path in (edm, pipeline):
-        with pytest.raises(UserError, match="'critic' cannot be selected"):
-            load_edm_denoiser(path, role="critic")
     for path in (edm, training):
         with pytest.raises(UserError, match="'consistency' is for diffusers folders"):
             load_edm_denoiser(path, preconditioning="consistency")
 
 
-def test_unknown_choices_answer_with_the_nearest(training: Path) -> None:
-    with pytest.raises(UserError, match="did you mean 'critic'"):
-        load_edm_denoiser(training, role="critics")  # type: ignore[arg-type]
+def test_an_unknown_choice_answers_with_the_nearest(training: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'consistency'"):
         load_edm_denoiser(training, preconditioning="consistent")  # type: ignore[arg-type]
 

@@ -5,19 +5,14 @@ import re
 import pytest
 import torch
 from diffusers import UNet2DModel
+from edm_files import to_official
 from edm_reference import SMALLEST, VARIED, Sizes, denoise, random_weights, run_network
 from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.schedules import EDMSchedule
-from bench.models.weights.convert import (
-    check_attributes,
-    infer_network,
-    official_shapes,
-    to_diffusers,
-    to_official,
-)
+from bench.models.weights.convert import check_attributes, infer_network, official_shapes, to_diffusers
 from bench.models.weights.edm_unet import IMAGENET64, EDMNetwork, edm_unet, edm_unet_with
 
 SIGMAS = [0.002, 0.1, 1.0, 20.0, 80.0]

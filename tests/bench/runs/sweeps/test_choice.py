@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from bench.core.errors import UserError
-from bench.runs.sweeps.choice import Quantities, best_of, parse_rule
+from bench.runs.sweeps.choice import Quantities, Rule, parse_rule
 
 METRICS: dict[str, Literal["lower", "higher"]] = {"fd": "lower", "recall": "higher"}
 
@@ -36,7 +36,7 @@ def test_a_rule_chooses_among_the_points_that_meet_its_conditions(rule: str, cho
 
 
 def test_of_equal_points_the_one_with_fewer_evaluations_is_chosen_and_then_the_first() -> None:
-    rule = best_of("fd", "lower")
+    rule = Rule("lower", "fd")
     assert rule.choose([point(5.0, 0.5, 64), point(5.0, 0.1, 8), point(5.0, 0.9, 8)]) == 1
     assert rule.choose([]) is None
 
@@ -45,7 +45,7 @@ def test_a_rule_is_written_in_one_form_which_is_read_back() -> None:
     rule = parse_rule("  lowest   fd with recall >= .50 and evaluations<=16 ", METRICS)
     assert str(rule) == "lowest fd with recall>=0.5 and evaluations<=16"
     assert parse_rule(str(rule), METRICS) == rule and rule.metrics == ["fd", "recall"]
-    assert str(best_of("recall", "higher")) == "highest recall"
+    assert str(Rule("higher", "recall")) == "highest recall"
 
 
 @pytest.mark.parametrize(
