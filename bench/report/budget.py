@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from bench.report.lines import Line, owners
-from bench.runs.record import Cost, Record
+from bench.report.lines import Assigned
+from bench.runs.record import Cost
 from bench.runs.suites.suite import SuiteScale
 from bench.training.budget import Unit
 
@@ -35,16 +35,17 @@ TAKEN: Mapping[Unit, _Taken] = {
 }
 
 
-def over_budget(scale: SuiteScale, lines: Sequence[Line], records: Sequence[Record]) -> str:
+def over_budget(scale: SuiteScale, assigned: Assigned) -> str:
     """Name the lines whose trainings took more than the suite allows; empty if none did."""
     if scale.budget is None:
         return ""
     taken = TAKEN[scale.budget.unit]
     most: dict[str, float] = {}
-    for record, number in zip(records, owners(lines, records), strict=True):
+    for record, number in assigned:
         amount = taken.amount(record.cost) if record.kind == "method" else None
         if number is not None and amount is not None and amount > scale.budget.amount * (1 + taken.by_chance):
-            most[lines[number].label] = max(amount, most.get(lines[number].label, 0.0))
+            label = assigned.lines[number].label
+            most[label] = max(amount, most.get(label, 0.0))
     if not most:
         return ""
     took = "; ".join(f"{label}: {amount:,.0f}" for label, amount in most.items())

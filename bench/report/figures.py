@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.core.errors import UserError
 from bench.core.escape import printable
 from bench.core.files import whole_file
-from bench.report.lines import owner, suite_lines
+from bench.report.lines import owners, suite_lines
 from bench.report.progress import read_progress
 from bench.report.sides import Found
 from bench.runs.evidence.files import evidence_of
@@ -65,11 +65,10 @@ def suite_logs(scale: SuiteScale, recorded: Iterable[Found]) -> dict[str, Path]:
     """Return the training logs beside the records of a suite's runs, by the label of their line and the seed."""
     every = list(recorded)
     lines = suite_lines(scale, None, [one.record for one in every])
+    students = [one for one in every if one.record.task == scale.task and one.record.kind == "method"]
     found: dict[str, Path] = {}
-    for one in every:
-        record = one.record
-        number = owner(lines, record) if record.task == scale.task and record.kind == "method" else None
-        log = evidence_of(one.path).curves
+    for one, number in zip(students, owners(lines, [one.record for one in students]), strict=True):
+        record, log = one.record, evidence_of(one.path).curves
         if number is not None and log is not None and log not in found.values():
             label = f"{lines[number].label}, seed {record.train_seed}"
             found[label if label not in found else f"{label}: {record.run_id}"] = log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -175,7 +175,7 @@ def _with_other_recipes(lines: Sequence[Line], records: Sequence[Record]) -> lis
     """Return the lines with those of other recipes after them, of which that of the newest record is first."""
     others: dict[int, dict[str, Line]] = {}
     newest = sorted(records, key=lambda record: record.provenance.created, reverse=True)
-    for record, number in zip(newest, owners(lines, newest), strict=True):
+    for record, number in Assigned.to(lines, newest):
         alike = [place for place, line in enumerate(lines) if number is None and line.resembles(record)]
         if alike:
             place = max(alike, key=lambda place: _says(lines[place]))
@@ -202,30 +202,29 @@ def other_recipes(lines: Iterable[Line]) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def left_out(lines: Sequence[Line], records: Sequence[Record]) -> str:
+def left_out(assigned: Assigned) -> str:
     """Name the results of a suite's methods and samplers on none of its lines, and why; empty if none are.
 
-    `records` are of the suite's task. Runs on the seed of a tuning are left to the note on the tuning.
+    The records are of the suite's task. Runs on the seed of a tuning are left to the note on the tuning.
     """
     found = Counter[tuple[str, str]]()
-    for record, number in zip(records, owners(lines, records), strict=True):
-        near = [line.lacks(record) for line in lines if number is None and line.could_take(record)]
+    for record, number in assigned:
+        near = [line.lacks(record) for line in assigned.lines if number is None and line.could_take(record)]
         if near:
             nearest = min(near, key=len)
             found[record.method.name, ", ".join(nearest)] += 1
     return _left_out(found, "by values that the suite sets")
 
 
-def of_other_protocols(lines: Sequence[Line], records: Sequence[Record], protocol: str | None) -> str:
+def of_other_protocols(assigned: Assigned, protocol: str | None) -> str:
     """Name the results on a suite's lines that were measured by another protocol than it fixes; empty if none are.
 
-    `records` are of the suite's task; `protocol` is None if the suite fixes none.
+    The records are of the suite's task; `protocol` is None if the suite fixes none.
     """
-    others = [record for record in records if protocol not in (None, record.protocol.get("name"))]
     found = Counter(
         (record.method.name, f"by {record.protocol.get('name')}")
-        for record, number in zip(others, owners(lines, others), strict=True)
-        if number is not None
+        for record, number in assigned
+        if number is not None and protocol not in (None, record.protocol.get("name"))
     )
     return _left_out(found, f"since the suite fixes the protocol {protocol}")
 
@@ -244,6 +243,24 @@ def recorded_lines(records: Iterable[Record]) -> list[Line]:
     """Return a line for every recorded method and baseline, baselines first, plug-ins included."""
     found = dict.fromkeys((record.kind, record.method.name) for record in records)
     return [Line(kind, name, name) for kind, name in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Records and the lines of a table, on which each is found once for the table and all its notes."""
+
+    lines: Sequence[Line]
+    records: Sequence[Record]
+    owners: Sequence[int | None]
+    """The position of each record's line; None for a record on none."""
+
+    @classmethod
+    def to(cls, lines: Sequence[Line], records: Sequence[Record]) -> Assigned:
+        """Find the line of each record."""
+        return cls(lines, records, owners(lines, records))
+
+    def __iter__(self) -> Iterator[tuple[Record, int | None]]:
+        return zip(self.records, self.owners, strict=True)
 
 
 def owners(lines: Sequence[Line], records: Iterable[Record]) -> list[int | None]:

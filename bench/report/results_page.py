@@ -27,7 +27,7 @@ from bench.metrics.intervals import t_interval
 from bench.metrics.titles import NO_SPREAD, TIMES, shown_name, shown_title
 from bench.report.cells import header, number
 from bench.report.comparison.significance import Comparison, against_sampler, welch
-from bench.report.lines import owners, suite_lines
+from bench.report.lines import Assigned, suite_lines
 from bench.report.measured import Measured
 from bench.report.summary import GENERATION_SEEDS, RECIPE, TRAINING_SEEDS, tidy
 from bench.runs.record import Record
@@ -95,7 +95,7 @@ class Results:
             lines = [line for line in suite_lines(scale, None, self.records) if not line.differs]
             self.owned[suite] = [
                 record
-                for record, number in zip(self.records, owners(lines, self.records), strict=True)
+                for record, number in Assigned.to(lines, self.records)
                 if number is not None and record.task == scale.task
             ]
         owned = self.owned[suite]

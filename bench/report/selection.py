@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.core.errors import UserError, hint, listed, nearest, unknown
 from bench.core.run_folder import PLAN, RECORD
 from bench.jobs.run_states import state_lookup
-from bench.report.lines import Line, left_out, of_other_protocols, owners, suite_lines
+from bench.report.lines import Assigned, left_out, of_other_protocols, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
 from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
@@ -99,13 +99,13 @@ class Selection:
         tables, results of another recipe than a row has now are a side of their own, named by it. Raises UserError
         if there are fewer than two sides, or if they are not comparable.
         """
-        lines, every = self._lines(suite, chosen)
-        here = [one for one in every if chosen.protocol in (None, one.record.protocol.get("name"))]
+        assigned, here = self._assigned(suite, chosen)
         rows: dict[int, list[Found]] = {}
-        for one, owner in zip(here, owners(lines, [one.record for one in here]), strict=True):
-            if owner is not None:
+        for one, owner in zip(here, assigned.owners, strict=True):
+            if owner is not None and chosen.protocol in (None, one.record.protocol.get("name")):
                 rows.setdefault(owner, []).append(one)
-        sides = [side for number in sorted(rows) for side in self._row(lines[number].label, rows[number])]
+        labels = [line.label for line in assigned.lines]
+        sides = [side for number in sorted(rows) for side in self._row(labels[number], rows[number])]
         if len(sides) < 2:
             having = f"results of {sides[0].label} alone" if sides else "no results"
             raise UserError(
@@ -116,15 +116,14 @@ class Selection:
 
     def left_out(self, suite: Suite, chosen: SuiteScale) -> str:
         """Name the results of a suite's methods that are on no row of it, and why; empty if there are none."""
-        lines, here = self._lines(suite, chosen)
-        records = [one.record for one in here]
-        notes = (left_out(lines, records), of_other_protocols(lines, records, chosen.protocol))
-        return " ".join(filter(None, notes))
+        assigned, _ = self._assigned(suite, chosen)
+        return " ".join(filter(None, (left_out(assigned), of_other_protocols(assigned, chosen.protocol))))
 
-    def _lines(self, suite: Suite, chosen: SuiteScale) -> tuple[list[Line], list[Found]]:
-        """Return the lines of a suite's table, and the results that may be on them."""
+    def _assigned(self, suite: Suite, chosen: SuiteScale) -> tuple[Assigned, list[Found]]:
+        """Return the records that may be on the lines of a suite's table; and with their files."""
         here = [one for one in self._measured(chosen.task) if _counts(one.record)]
-        return suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded]), here
+        lines = suite_lines(chosen, suite.paper_table(), [one.record for one in self.loaded])
+        return Assigned.to(lines, [one.record for one in here]), here
 
     def _at(self, path: Path) -> Found:
         """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""

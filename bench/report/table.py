@@ -14,7 +14,7 @@ from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
 from bench.report.budget import over_budget
 from bench.report.columns import COMPARED, Column, metric_column, paper_column
-from bench.report.lines import Line, left_out, other_recipes, owners, recorded_lines, suite_lines
+from bench.report.lines import Assigned, Line, left_out, other_recipes, recorded_lines, suite_lines
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
@@ -97,30 +97,21 @@ def suite_table(
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
     measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
     of_task = [record for record in measured if record.task == chosen.task]
-    lines, filled = suite_lines(chosen, paper, records), FilledRecipes.among(records)
+    assigned, filled = Assigned.to(suite_lines(chosen, paper, records), of_task), FilledRecipes.among(records)
     title = f"{suite.title}: {chosen.task}"
     compared = chosen.budget is not None
-    table = _compile(title, chosen.task, lines, chosen.columns, paper, of_task, unfinished, filled, compared)
-    missing = tuple(left_of(lines, chosen, of_task, unfinished))
+    table = _compile(title, chosen.task, assigned, chosen.columns, paper, unfinished, filled, compared)
+    missing = tuple(left_of(assigned, chosen, unfinished))
     left = tuple(left_text(one, markdown) for one in missing)
-    over = over_budget(chosen, lines, of_task)
-    note = " ".join(filter(None, [chosen.note, over, table.note, left_out(lines, of_task)]))
+    note = " ".join(filter(None, [chosen.note, over_budget(chosen, assigned), table.note, left_out(assigned)]))
     return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
 
 
 def task_table(records: Sequence[Record], task: str) -> ReportTable:
     """Compile all records of a task, baselines first, plug-in methods included."""
     of_task = [record for record in records if record.task == task]
-    table = _compile(
-        f"All results: {task}",
-        task,
-        recorded_lines(of_task),
-        None,
-        None,
-        of_task,
-        (),
-        FilledRecipes.among(records),
-    )
+    assigned = Assigned.to(recorded_lines(of_task), of_task)
+    table = _compile(f"All results: {task}", task, assigned, None, None, (), FilledRecipes.among(records))
     return replace(table, name=task)
 
 
@@ -140,17 +131,16 @@ def _measured_columns(records: Sequence[Record]) -> tuple[str, ...]:
 def _compile(
     title: str,
     task: str,
-    lines: Sequence[Line],
+    assigned: Assigned,
     columns: Sequence[str] | None,
     paper: PaperTable | None,
-    records: Sequence[Record],
     unfinished: Sequence[PendingRun],
     filled: FilledRecipes,
     compared_costs: bool = False,
 ) -> ReportTable:
-    line_of = {id(record): number for record, number in zip(records, owners(lines, records), strict=True)}
-    used = [record for record in records if line_of[id(record)] is not None]
-    summary = summarise(tidy(used, lambda record: line_of[id(record)] or 0, filled)).to_dict("records")
+    line_of = {id(record): number for record, number in assigned if number is not None}
+    used = [record for record, number in assigned if number is not None]
+    summary = summarise(tidy(used, lambda record: line_of[id(record)], filled)).to_dict("records")
     by_protocol: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(summary, key=lambda row: (row["smoke"], row["protocol"])):
         by_protocol.setdefault((row["protocol_sha256"], row["networks_sha256"]), []).append(row)
@@ -163,7 +153,7 @@ def _compile(
     for key, rows in (by_protocol or {("", ""): []}).items():
         here = [
             (line, {"task": task} | row)
-            for number, line in enumerate(lines)
+            for number, line in enumerate(assigned.lines)
             for row in _rows(number, line, rows, unfinished)
         ]
         made = [r for r in used if (r.protocol_sha256, r.networks_sha256) == key]

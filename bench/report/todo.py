@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.stopping import DivergedError
-from bench.report.lines import Line, owner
+from bench.report.lines import Assigned, Line
 from bench.runs.argv import set_options
 from bench.runs.record import Record
 from bench.runs.states.pending import PendingRun, StateLookup, pending_runs
@@ -37,20 +37,17 @@ class Left:
     """What makes them, as markdown; empty if they are being made."""
 
 
-def left_of(
-    lines: Sequence[Line], scale: SuiteScale, records: Iterable[Record], work: Sequence[PendingRun]
-) -> list[Left]:
+def left_of(assigned: Assigned, scale: SuiteScale, work: Sequence[PendingRun]) -> list[Left]:
     """Return the missing results of each line by their state.
 
-    `records` are of the scale's task. If the scale has a protocol, only records under it count.
+    The records are of the scale's task. If the scale has a protocol, only records under it count.
     """
     newest: dict[tuple[int, int | None], Record] = {}
-    for record in sorted(records, key=lambda record: (record.status == "ok", record.provenance.created)):
-        number = owner(lines, record)
+    for record, number in sorted(assigned, key=lambda one: (one[0].status == "ok", one[0].provenance.created)):
         if number is not None and scale.protocol in (None, record.protocol.get("name")):
             newest[number, record.train_seed] = record
     left = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(assigned.lines):
         if line.differs:  # a recipe that the suite does not ask for
             continue
         states: dict[str, list[int | None]] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.metrics import catalogue
 from bench.report.budget import over_budget
 from bench.report.cells import header
-from bench.report.lines import Line, left_out, of_other_protocols, other_recipes, suite_lines
+from bench.report.lines import Assigned, Line, left_out, of_other_protocols, other_recipes, suite_lines
 from bench.report.ranking import best_rows
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import EMPTY, Cell, quoted
@@ -73,9 +73,9 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
     ]
     work = work_of(scale, site.runs, lookup)
     records = [entry.record for entry in site.entries_of(scale.task) if not is_study(entry.record.protocol)]
-    left = left_of(lines, scale, records, work)
-    notes = [over_budget(scale, lines, records), left_out(lines, records)]
-    notes.append(of_other_protocols(lines, records, scale.protocol))
+    assigned = Assigned.to(lines, records)
+    left = left_of(assigned, scale, work)
+    notes = [over_budget(scale, assigned), left_out(assigned), of_other_protocols(assigned, scale.protocol)]
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]
     tables = tables or [_table(scale, paper, lines, None, {}, first=True)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.core.escape import markdown
-from bench.report.lines import left_out, of_other_protocols, owners, suite_lines
+from bench.report.lines import Assigned, left_out, of_other_protocols, owners, suite_lines
 from bench.report.render import to_markdown
 from bench.report.results_page import Results
 from bench.report.selection import Selection
@@ -76,9 +76,9 @@ def test_what_only_an_earlier_recipe_has_is_missing(make_record: Make, scale: Su
     """`bench reproduce` trains it."""
     records = both(make_record, ema_decay=0.5)
     lines = suite_lines(scale, None, records)
-    (dmd2,) = (one for one in left_of(lines, scale, records, ()) if one.label == DMD2)
+    (dmd2,) = (one for one in left_of(Assigned.to(lines, records), scale, ()) if one.label == DMD2)
     assert dmd2.seeds == (1, 2)
-    (dmd2,) = (one for one in left_of(lines, scale, records[:3], ()) if one.label == DMD2)
+    (dmd2,) = (one for one in left_of(Assigned.to(lines, records[:3]), scale, ()) if one.label == DMD2)
     assert (dmd2.seeds, dmd2.state) == ((0, 1, 2), "missing")
 
 
@@ -136,7 +136,9 @@ def test_the_users_own_values_are_those_of_every_row(
     records = [make_record(now=True, recipe={"lr": 1e-5})]
     assert labels(suite_table(SUITE, None, records, chosen)).keys() == {"DMD2"}
     lines = suite_lines(chosen, None, records)
-    (missing,) = (left_text(one, str) for one in left_of(lines, chosen, records, ()) if one.label == "DMD2")
+    (missing,) = (
+        left_text(one, str) for one in left_of(Assigned.to(lines, records), chosen, ()) if one.label == "DMD2"
+    )
     assert missing.endswith("--no-baselines --set lr=1e-05 --set iterations=7000`")
 
 
@@ -163,21 +165,23 @@ def test_results_of_another_protocol_than_the_suite_fixes_are_named(make_record:
     note = "Left out, since the suite fixes the protocol fashion.fd: dmd2, 1 record: by fashion; gan, 1 record"
     chosen = Selection(Loaded(records, [], [Path(f"{one.run_id}.json") for one in records]))
     assert chosen.left_out(SUITE, fixed).startswith(note) and not chosen.left_out(SUITE, scale)
-    assert of_other_protocols(suite_lines(fixed, None), records, "fashion.fd").startswith(note)
+    assert of_other_protocols(Assigned.to(suite_lines(fixed, None), records), "fashion.fd").startswith(note)
 
 
 def test_a_published_student_in_other_steps_is_named(make_record: Make) -> None:
     student = SuiteStudent("theirs-*", 1, "Theirs", source="theirs.org")
     record = make_record("theirs-7", None, kind="baseline", nfe=4)
     lines = suite_lines(replace(SUITE.scale("micro"), published=(student,)), None)
-    assert left_out(lines, [record]).endswith("theirs-7, 1 record: it is sampled in 4 steps and not 1.")
+    assert left_out(Assigned.to(lines, [record])).endswith(
+        "theirs-7, 1 record: it is sampled in 4 steps and not 1."
+    )
 
 
 def test_a_row_that_starts_from_another_leaves_out_what_starts_from_the_teacher(make_record: Make) -> None:
     rows = (SuiteRow("dmd2", "Later", starts_from="dmd-ttur"), SuiteRow("dmd-ttur", "First"))
     lines = suite_lines(replace(SUITE.scale("micro"), rows=rows, budget=None), None)
     note = "dmd2, 1 record: it starts from the teacher and not from dmd-ttur."
-    assert left_out(lines, [make_record()]).endswith(note)
+    assert left_out(Assigned.to(lines, [make_record()])).endswith(note)
 
 
 def test_a_row_has_a_value_that_a_field_added_later_has_by_default(make_record: Make) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.escape import markdown
 from bench.core.locks import locked
-from bench.report.lines import suite_lines
+from bench.report.lines import Assigned, suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import left_of, left_text, work_of
@@ -29,7 +29,7 @@ def left(
     """What is left, by the label of the line."""
     part = load_suite(suite).scale(scale)
     found: dict[str, list[str]] = {}
-    for missing in left_of(suite_lines(part, load_paper_table(suite)), part, records, work):
+    for missing in left_of(Assigned.to(suite_lines(part, load_paper_table(suite)), records), part, work):
         text = left_text(missing, markdown)
         label, _, rest = text.partition(", seed")
         found.setdefault(label.partition(":")[0], []).append(rest or text)
