@@ -10,6 +10,7 @@ from bench.cli.options import CacheOption, PluginOption
 from bench.cli.requirements import need_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError
+from bench.core.imports import installed_version
 from bench.runs.task_sources import pinned_task
 from bench.task.declaration import default_cache
 
@@ -37,17 +38,11 @@ def doctor(cache: CacheOption = None, plugin: PluginOption = []) -> None:
 
 def _packages() -> bool:
     """Show the versions of the packages; return whether all are installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    complete = True
+    versions = {package: installed_version(package) for package in PACKAGES}
     print("packages")
-    for package in PACKAGES:
-        try:
-            print(f"  {package:<14}{version(package)}")
-        except PackageNotFoundError:
-            complete = False
-            print(f"  {package:<14}MISSING; fix: pip install {package}")
-    return complete
+    for package, version in versions.items():
+        print(f"  {package:<14}{version or f'MISSING; fix: pip install {package}'}")
+    return None not in versions.values()
 
 
 def _trackers() -> None:

@@ -12,6 +12,7 @@ from bench.cli.completion import metric_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import CacheOption, PluginOption, ThreadsOption, parse_names
 from bench.cli.terminal import print
+from bench.core.imports import installed_version
 from bench.task.declaration import default_cache
 
 if TYPE_CHECKING:
@@ -84,15 +85,7 @@ def _counts(done: Sequence[Checked]) -> dict[str, int]:
 
 def _versions() -> dict[str, str | None]:
     """Return the versions of the packages; None for one that is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    return {package: installed_version(package) for package in PACKAGES}
 
 
 def _print_check(check: Checked, heading: bool) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.core.errors import UserError
 from bench.features.statistics import row_blocks
 
 RESAMPLES = 10_000
@@ -64,6 +65,12 @@ def mean_and_std(values: Sequence[float], size: float = 0.0) -> tuple[float, flo
     mean = math.fsum(scaled) / len(scaled)
     variance = math.fsum((value - mean) ** 2 for value in scaled) / (len(scaled) - 1)
     return math.ldexp(mean, exponent), math.ldexp(math.sqrt(variance), exponent)
+
+
+def refuse_no_level(level: float) -> None:
+    """Raise UserError for a level of confidence that a user gave, unless it is between 0 and 1."""
+    if not 0 < level < 1:
+        raise UserError(f"--level is a confidence between 0 and 1, not {level:g}; fix: --level 0.95")
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from bench.core.files import human_size
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, shown_name, shown_title
 from bench.report.measured import NOTHING, decimals, fixed
-from bench.report.summary import GENERATION_SEEDS, standard_error
+from bench.report.summary import COUNTS, GENERATION_SEEDS, standard_error
+from bench.runs.recipes import DIGITS
 
 NO_RECORD = ("missing", "quoted")
 """Statuses of lines that have no record."""
@@ -56,10 +57,10 @@ def recipe(row: dict[str, Any]) -> str:
     """Name a recipe by the user's overrides and the first digits of the digest of all its values."""
     if row["status"] in NO_RECORD:
         return NOTHING
-    return f"{row['passed'] or 'default'} #{row['recipe_sha256'][:6]}"
+    return f"{row['passed'] or 'default'} #{row['recipe_sha256'][:DIGITS]}"
 
 
-def checkpoint(row: dict[str, Any]) -> str:
+def checkpoint(row: Mapping[str, Any]) -> str:
     """Name the weights that were measured, and how they were selected."""
     return f"{row['selection']}, {row['weights']}" if row.get("selection") else NOTHING
 
@@ -69,7 +70,7 @@ def cost(row: dict[str, Any], minutes: bool = False) -> dict[str, str]:
     if row["status"] in NO_RECORD:
         return dict.fromkeys(_COST, NOTHING)
     chosen = checkpoint(row)
-    counts = (_span(row, name) for name in ("iterations", "generator_updates", "training_images", "passes"))
+    counts = (_span(row, name) for name in COUNTS)
     seconds = (f"{row['train_seconds']:.0f}", _compute(row, minutes), f"{row['evaluate_seconds']:.0f}")
     memory = human_size(row["peak_memory_bytes"])
     return dict(zip(_COST, (chosen, _whole(row["nfe"]), *counts, *seconds, memory), strict=True))

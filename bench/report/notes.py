@@ -97,19 +97,16 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
     """Return the footnotes for a table with these metrics of records of one protocol; none for no records."""
-    if not records:
+    shared = facts(records)
+    if shared is None:
         return []
-    protocol = records[0].protocol
-    if is_study(protocol):
+    if shared.study:
         return study_notes(records)
-    students = [record for record in records if record.kind == "method" and record.status == "ok"]
-    levels = sorted({metric.level for record in records for metric in record.metrics})
-    interval = " ".join([*filter(None, [_list(map(percent, levels))]), "Student-t interval"])
+    protocol = records[0].protocol
     lines = [
-        f"Protocol {protocol.get('name')}, SHA-256 {records[0].protocol_sha256[:12]}: "
-        f"{_count(protocol.get('samples'))} images, {protocol.get('repetitions')} generation seed(s)"
-        f"{_precision(protocol)}.",
-        f"± is the half width of the {interval} over n training seeds; "
+        f"Protocol {shared.protocol}, SHA-256 {shared.protocol_sha256[:12]}: {shared.images} images, "
+        f"{shared.generation_seeds} generation seed(s){shared.precision}.",
+        f"± is the half width of the {f'{shared.levels} Student-t interval'.strip()} over n training seeds; "
         "[low, high] is that interval over the generation seeds of one run. It is narrower, because it leaves out "
         "how much another training would differ, and it cannot rank methods.",
         "Bold: better than every other trained student by more than both intervals over training seeds. Nothing "
@@ -128,8 +125,8 @@ def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
             f"and its size has no meaning. `--format csv` has it as {UNSCALED_KID}; fix: "
             f"bench eval --task {records[0].task} --checkpoint FILE, which measures the student again."
         )
-    if students:
-        lines += _of_students(students)
+    if students := [record for record in records if record.kind == "method" and record.status == "ok"]:
+        lines += [f"Training seeds: {_list(shared.training_seeds)}.", *_of_students(students)]
     lines.append(f"Machines: {'; '.join(sorted({_machine(record) for record in records}))}.")
     again = len(records) - len({record.run_id for record in records})
     if again:
@@ -145,14 +142,12 @@ def notes(records: Sequence[Record], columns: Collection[str]) -> list[str]:
 
 
 def _of_students(students: Sequence[Record]) -> list[str]:
-    """Say how trained students came to be: their seeds, iterations, passes and the choice of their checkpoints."""
-    seeds = sorted({record.train_seed for record in students if record.train_seed is not None})
-    lines = [f"Training seeds: {_list(seeds)}."]
+    """Say how trained students came to be: their iterations, passes and the choice of their checkpoints."""
     budgets = sorted({record.cost.iterations for record in students})
-    lines.append(
+    lines = [
         f"Budget: {_list(f'{budget:,}' for budget in budgets)} iterations. Training images: iterations times "
         "batch; other generated images (regression pairs, backward simulation, evaluation) are not counted."
-    )
+    ]
     if any(record.cost.passes for record in students):
         lines.append(f"Passes are counted in training. {PASSES}")
     chosen = Counter(

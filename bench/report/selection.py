@@ -11,7 +11,7 @@ from bench.jobs.run_states import state_lookup
 from bench.report.lines import Assigned, left_out, of_other_protocols, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
-from bench.runs.recipes import FilledRecipes, named_recipes, recipe_sha256, shown_values
+from bench.runs.recipes import DIGITS, FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
 from bench.runs.states.next_steps import no_result_yet
@@ -168,7 +168,7 @@ class Selection:
         if len(variants) == 1:
             return [_side(label, found)]
         return [
-            _side(f"{label}, {shown_values(ones[0].record.method.passed)} #{variant[1][:6]}", ones)
+            _side(f"{label}, {shown_values(ones[0].record.method.passed)} #{variant[1][:DIGITS]}", ones)
             for variant, ones in variants.items()
         ]
 
@@ -183,7 +183,7 @@ class Selection:
             if recipe_sha256(one.record.method, self._filled).startswith(digits):
                 variants.setdefault(self._variant(one.record), []).append(one)
         if not variants:
-            recipes = sorted({recipe_sha256(one.record.method, self._filled)[:6] for one in found})
+            recipes = sorted({recipe_sha256(one.record.method, self._filled)[:DIGITS] for one in found})
             raise UserError(f"{method} has no recipe #{digits}; {hint(digits, recipes)}")
         if len(variants) > 1:
             raise _several(method, [ones[0] for ones in variants.values()], self._filled)

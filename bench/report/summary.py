@@ -28,7 +28,8 @@ GENERATION_SEEDS = "generation seeds"
 
 _METRIC = ("title", "direction", "value", "low", "high", "level", "standard_error")
 _SHARED = ("line", "protocol", "smoke", "passed", "selection", "weights", "nfe", "measured_over")
-_COUNTS = ("iterations", "generator_updates", "training_images", "passes")
+COUNTS = ("iterations", "generator_updates", "training_images", "passes")
+"""Columns of what was counted in training; of several seeds a row has the least and the greatest."""
 _MEANS = ("train_seconds", "gpu_hours", "core_hours", "evaluate_seconds")
 _COPIED = (
     "iterations",
@@ -41,7 +42,7 @@ _COPIED = (
 """Costs that have the same name in records."""
 _FACTS = (
     *("run_id", "created", *VARIANT, "train_seed", "status", "error"),
-    *(*_SHARED, *_COUNTS, *_MEANS, "peak_memory_bytes"),
+    *(*_SHARED, *COUNTS, *_MEANS, "peak_memory_bytes"),
 )
 
 
@@ -115,8 +116,8 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return one row per group: shared values, ranges of counts, mean times, and the greatest memory."""
     shared = [name for name in ("variant_sha256", "metric", *_SHARED, *_METRIC) if name not in keys]
     columns: dict[str, Any] = {name: (name, "first") for name in ("status", "error", *shared)}
-    columns |= {f"{name}_low": (name, "min") for name in _COUNTS}
-    columns |= {f"{name}_high": (name, "max") for name in _COUNTS}
+    columns |= {f"{name}_low": (name, "min") for name in COUNTS}
+    columns |= {f"{name}_high": (name, "max") for name in COUNTS}
     columns |= {name: (name, "mean") for name in _MEANS} | {"peak_memory_bytes": ("peak_memory_bytes", "max")}
     columns |= {"values": ("value", list), "seeds": ("train_seed", list)}
     columns |= {"standard_error": ("standard_error", "mean")}

@@ -6,12 +6,12 @@ import datetime
 import platform
 import resource
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from bench.core.commit import commit
+from bench.core.imports import installed_version
 from bench.core.numerics import tf32_allowed
 from bench.runs.argv import published_argv, user_argv
 from bench.runs.record import Provenance
@@ -33,7 +33,7 @@ def provenance(precision: str) -> Provenance:
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **commit(),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={name: found for name in PACKAGES if (found := installed_version(name))},
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=_cpu_model(),
@@ -51,13 +51,6 @@ def peak_memory() -> int:
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_model() -> str:

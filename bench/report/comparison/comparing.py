@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.core.errors import UserError, hint
 from bench.evaluation.image_scores import ImageScores, SingleScores, by_prompt, read_scores, same_images
-from bench.metrics.intervals import bca_interval, t_interval
+from bench.metrics.intervals import bca_interval, refuse_no_level, t_interval
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.comparison.effort import unequal_effort
@@ -55,6 +55,10 @@ ASSUMPTIONS: dict[Kind, str] = {
     ),
 }
 """Each test, what it is about, and what it assumes."""
+
+
+UNSCALED_WHY = "its features were not scaled, and its size has no meaning"
+"""Why a KID of unscaled features is left out."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
 
     Raises UserError for an unknown metric, or a level outside 0 to 1.
     """
-    if not 0 < level < 1:
-        raise UserError(f"--level is a confidence between 0 and 1, not {level:g}; fix: --level 0.95")
+    refuse_no_level(level)
     found = [_results(side) for side in sides]
     every = dict.fromkeys(name for results in found for name in results)
     for name in metrics:
@@ -142,7 +145,7 @@ def compared(sides: Sequence[Side], metrics: Sequence[str] = (), level: float = 
     differences = recipe_differences([sides[number].first.method for number in trained], FilledRecipes())
     left = {name: "not asked for" for name in every if name not in names}
     if not metrics and UNSCALED_KID in left:
-        left[UNSCALED_KID] = "its features were not scaled, and its size has no meaning"
+        left[UNSCALED_KID] = UNSCALED_WHY
     return Compared(
         tuple(sides),
         level,

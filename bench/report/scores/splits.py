@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.core.errors import UserError, unknown
 from bench.evaluation.image_scores import ImageScores, SingleScores
-from bench.metrics.intervals import t_interval
+from bench.metrics.intervals import refuse_no_level, t_interval
 
 NO_GROUP = "without one"
 """The group of images without a category; it is shown, so that every image is in some group."""
@@ -38,8 +38,7 @@ def split_scores(
     `bins` is the number of groups of equal size by length. Raises UserError if the scores do not say what their
     images are of, or if there is nothing to split.
     """
-    if not 0 < level < 1:
-        raise UserError(f"--level is a confidence between 0 and 1, not {level:g}; fix: --level 0.95")
+    refuse_no_level(level)
     named = GROUPS.get(by)
     if named is None:
         raise unknown("split", by, GROUPS)

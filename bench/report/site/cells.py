@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.files import human_size
-from bench.report.cells import NOTHING, amount, number
+from bench.report.cells import NOTHING, amount, checkpoint, number
 from bench.report.measured import Measured
+from bench.report.summary import COUNTS
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,11 @@ def quoted(value: float | None) -> Cell:
 
 def costs(some: Mapping[str, Any]) -> list[Cell]:
     """Return the cells of COSTS for a row of the summary."""
-    counts = [(some[f"{name}_low"], some[f"{name}_high"]) for name in _COUNTS]
+    counts = [(some[f"{name}_low"], some[f"{name}_high"]) for name in COUNTS]
     cells = [_count(low, high) for low, high in ((some["nfe"], some["nfe"]), *counts)]
     cells += [_hours(some["core_hours"]), _hours(some["gpu_hours"])]
     cells.append(Cell(human_size(some["peak_memory_bytes"]), sort=f"{some['peak_memory_bytes']:.0f}"))
-    chosen = f"{some['selection']}, {some['weights']}" if some["selection"] else NOTHING
-    return [*cells, Cell(chosen)]
-
-
-_COUNTS = ("iterations", "generator_updates", "training_images", "passes")
+    return [*cells, Cell(checkpoint(some))]
 
 
 def _count(low: float, high: float) -> Cell:

@@ -10,14 +10,11 @@ from markupsafe import Markup
 
 from bench.metrics.titles import TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import header
-from bench.report.comparison.comparing import ASSUMPTIONS
+from bench.report.comparison.comparing import ASSUMPTIONS, UNSCALED_WHY
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Page, Site
 from bench.runs.recipes import FilledRecipes
 from bench.runs.record import is_study
-
-UNSCALED_WHY = "its features were not scaled, and its size has no meaning"
-"""Why the site leaves out a KID of unscaled features."""
 
 
 def pages(site: Site) -> Iterator[Page]:

@@ -9,6 +9,7 @@ from bench.report.site.boards import Board, Metric, Variant
 from bench.report.site.charts import Dot, scatter_chart
 from bench.report.site.charts.axis import is_wide
 from bench.report.site.pages import Chart, Page, Site
+from bench.runs.recipes import DIGITS
 
 DIVERSITY = ("recall", "diversity", "vendi-prompt", "diversity-dino", "vendi", "vendi-dinov2")
 """Metrics of diversity, the first of which a protocol has is drawn."""
@@ -124,6 +125,6 @@ def _labels(board: Board) -> dict[int, str]:
     return {
         id(variant): str(variant.some["method"])
         if methods.count(variant.some["method"]) == 1
-        else f"{variant.some['method']} #{variant.some['recipe_sha256'][:6]}"
+        else f"{variant.some['method']} #{variant.some['recipe_sha256'][:DIGITS]}"
         for variant in board.variants
     }

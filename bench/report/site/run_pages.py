@@ -11,12 +11,12 @@ from bench.core.errors import UserError
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import NO_SPREAD, TIMES, UNSCALED_KID, shown_name, shown_title
 from bench.report.cells import NOTHING, header
+from bench.report.comparison.comparing import UNSCALED_WHY
 from bench.report.measured import Measured, decimals, ends_of
 from bench.report.notes import alarm_text
 from bench.report.progress import read_progress
 from bench.report.site.boards import Board
 from bench.report.site.charts import as_file
-from bench.report.site.compare_page import UNSCALED_WHY
 from bench.report.site.curves import curves_of
 from bench.report.site.entries import Entry
 from bench.report.site.pages import Asset, Page, Site

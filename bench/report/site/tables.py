@@ -9,6 +9,7 @@ from bench.report.cells import NOTHING
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import COSTS, EMPTY, Cell, costs, measured
 from bench.report.site.entries import Entry
+from bench.runs.recipes import DIGITS
 
 LONG = 20
 """Letters of a heading that fit a column which is as narrow as its values."""
@@ -65,7 +66,7 @@ class Row:
         """The first digits of the digest of all values of the recipe."""
         if self.kind == "baseline" or not self.variant:
             return ""
-        return f"#{self.variant.some['recipe_sha256'][:6]}"
+        return f"#{self.variant.some['recipe_sha256'][:DIGITS]}"
 
     @property
     def failed(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.core.escape import shell_path
 from bench.core.files import read_bytes
-from bench.core.run_folder import RECORD
+from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
 from bench.evaluation.image_scores import mean_in, read_scores
 from bench.evaluation.sheet import read_sheet
 from bench.metrics.base import MEAN_OF_IMAGES
@@ -93,7 +93,7 @@ def name_findings(record: Record, path: Path) -> Iterator[Finding]:
     """Yield whether a record's file is not called as the run is; a run's own folder has the name."""
     if path.name == RECORD or path.parent.parent.name == record.run_id:
         return
-    if path.stem != record.run_id and path.parent.name != "protocols":
+    if path.stem != record.run_id and path.parent.name != OTHER_PROTOCOLS:
         yield warning(f"the file is not called {record.run_id}.json, as its run is", "rename it")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.core.run_folder import KEPT
-from bench.runs.evidence.sheets import Prepare, can_make_images, run_of, sampler_of_record
+from bench.runs.evidence.sheets import Prepare, can_make_images, run_of_record, sampler_of_record
 from bench.runs.record import Record
 from bench.runs.repeat import command_of
 
@@ -52,7 +52,7 @@ def images_of(
     from bench.evaluation.image_source import SampledImages
 
     say(f"{record.run_id} has no kept images; preparing {record.task} and making {len(places)} from their seeds")
-    sampler, prepared = sampler_of_record(record, run_of(path), catalogue, prepare(record))
+    sampler, prepared = sampler_of_record(record, run_of_record(path), catalogue, prepare(record))
     source = SampledImages(sampler, prepared)
     made = [source.batch(repetition, index, index + 1).images[0] for repetition, index in places]
     return [image.permute(1, 2, 0).numpy() for image in made], "made again from their seeds"
@@ -62,6 +62,6 @@ def _kept(record: Record, path: Path, repetition: int, say: Callable[[str], None
     """Return the archive of a repetition's images if it is that of a record, and unchanged."""
     from bench.evaluation.kept import archive_of
 
-    folder = run_of(path) / KEPT
+    folder = run_of_record(path) / KEPT
     subject = record.checkpoint.sha256 if record.checkpoint else ""
     return archive_of(folder, repetition, subject, record.protocol, say)

@@ -43,7 +43,7 @@ def ensure_sheet(
     target = _sheet_of(path)
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
-    sampler, prepared = sampler_of_record(record, run_of(path), catalogue, prepared)
+    sampler, prepared = sampler_of_record(record, run_of_record(path), catalogue, prepared)
     write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared))
     return target
 
@@ -55,7 +55,7 @@ def can_have_sheet(record: Record, path: Path) -> bool:
 
 def can_make_images(record: Record, path: Path) -> bool:
     """Return whether a record's student or sampler is on disk, to make its images again."""
-    run = run_of(path)
+    run = run_of_record(path)
     return (run / PLAN).is_file() and (record.kind == "baseline" or _is_student_of(record, run))
 
 
@@ -84,7 +84,7 @@ def preparer(catalogue: Catalogue, cache: Path | None) -> Prepare:
     return prepare
 
 
-def run_of(path: Path) -> Path:
+def run_of_record(path: Path) -> Path:
     """Return the folder of the run whose record this is."""
     return path.parent.parent if path.parent.name == OTHER_PROTOCOLS else path.parent
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +92,7 @@ class Question:
         return folder / TUNING / self.file
 
 
-_ASKED = ("method", "task", "protocol", "grid", "fixed", "seed", "budget", "recipe_sha256")
+_ASKED = {one.name for one in fields(Question)} - {"protocol_sha256"}
 """What names the file of a question and of its answer."""
 
 
@@ -147,11 +147,11 @@ class Tuning(Model):
     @property
     def file(self) -> str:
         """The name of its file, which is that of the question."""
-        return _file(self.model_dump(include=set(_ASKED)))
+        return _file(self.model_dump(include=_ASKED))
 
     def answers(self, question: Question) -> bool:
         """Whether this is the answer to a question."""
-        return self.model_dump(include=set(_ASKED)) == question.content()
+        return self.model_dump(include=_ASKED) == question.content()
 
     def is_of(self, record: Record) -> bool:
         """Whether a record is one of the points, or its recipe has all values that were chosen."""
