@@ -29,6 +29,11 @@ IDENTITY_VERSION = 1
 """Part of every name. It is increased when the same plan starts to mean another computation."""
 
 
+def stem_of(name: str) -> str:
+    """Return a name that a user chose freely as the readable part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
 @dataclass(frozen=True)
 class Planned(ABC):
     """Something to evaluate on a task, in a folder whose name depends on everything that decides the result."""
@@ -200,6 +205,10 @@ class Untrained(Planned):
         """Name of the sampler, or of the weights."""
 
     @property
+    def stem(self) -> str:
+        return stem_of(self.name)
+
+    @property
     def label(self) -> str:
         return f"{self.name} on {self.task.name}"
 
@@ -224,7 +233,7 @@ class BaselineRun(Untrained):
 
     @property
     def stem(self) -> str:
-        return self.name
+        return self.name  # of signs that folders may have: with another stem, its id would be another
 
     def content(self) -> dict[str, Any]:
         return {"sampler": self.baseline.identity()}
@@ -248,10 +257,6 @@ class PublishedRun(Untrained):
     @property
     def name(self) -> str:
         return self.file
-
-    @property
-    def stem(self) -> str:
-        return re.sub(r"[^\w.-]+", "-", self.name)
 
     def content(self) -> dict[str, Any]:
         return {"weights": self.sha256, "sampler": dict(self.sampler)}

@@ -14,7 +14,7 @@ from bench.core.escape import is_name
 from bench.core.files import digest
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
 from bench.runs.given.plan import GivenRun, is_given
-from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run
+from bench.runs.plan import BaselineRun, Planned, PublishedRun, Run, stem_of
 from bench.runs.record import Record, is_study
 from bench.runs.registry import Catalogue
 from bench.runs.task_sources import pinned_task
@@ -114,9 +114,13 @@ def _of_run_id(record: Record, task: Task | None, catalogue: Catalogue) -> Itera
     """Compute the run id again, as far as its content is known here."""
     own, derived = _own_id(record)
     name = record.method.name
-    stem = f"{name}-s{record.train_seed}" if record.kind == "method" else re.sub(r"[^\w.-]+", "-", name)
-    if not (own.startswith(f"{stem}-") and HASH.fullmatch(own.removeprefix(f"{stem}-"))):
-        yield error(f"the run id {record.run_id!r} is not {stem}-HASH, as its method and seed make it", UNCHANGED)
+    # The names of a task's samplers, such as teacher-ode+steps8, stay as they are; other names are free.
+    stems = [f"{name}-s{record.train_seed}"]
+    if record.kind == "baseline":
+        stems = [stem_of(name), *([name] if is_name(name) else [])]
+    if not any(own.startswith(f"{stem}-") and HASH.fullmatch(own.removeprefix(f"{stem}-")) for stem in stems):
+        made = " or ".join(f"{stem}-HASH" for stem in dict.fromkeys(stems))
+        yield error(f"the run id {record.run_id!r} is not {made}, as its method and seed make it", UNCHANGED)
         return
     if record.kind == "method" and not is_name(name):
         yield error(f"the method's name is {shortened(name)}, which is no name", UNCHANGED)

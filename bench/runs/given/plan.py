@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.core.errors import UserError
-from bench.runs.plan import Untrained
+from bench.runs.plan import Untrained, stem_of
 from bench.runs.record import Record
 from bench.task.base import Task
 from bench.task.variations import names_sampler
@@ -44,10 +44,6 @@ class GivenRun(Untrained):
     def name(self) -> str:
         return self.called
 
-    @property
-    def stem(self) -> str:
-        return re.sub(r"[^\w.-]+", "-", self.name)
-
     def content(self) -> dict[str, Any]:
         settings = {key: value for key, value in self.sampler.items() if key not in FACTS}
         return {"sha256": self.sha256, "sampler": settings}
@@ -55,8 +51,7 @@ class GivenRun(Untrained):
 
 def checked_name(name: str, task: Task, methods: Collection[str]) -> str:
     """Return the name of a row. Raises UserError if it says nothing, or belongs to a method or a sampler."""
-    stem = re.sub(r"[^\w.-]+", "-", name)
-    if not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", stem, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", stem_of(name), re.ASCII):
         raise UserError(
             f"a row cannot be called {name!r}: a name begins and ends with a letter or a digit, and has ASCII "
             'letters; fix: --name "my model"'

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from example_records import EXAMPLE, GONE, SAMPLER, Found
+
+from bench.runs.plan import BaselineRun
+from bench.runs.registry import load_catalogue
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,15 @@ def test_a_sampler_has_no_seed(found_in: Found) -> None:
     assert found_in(base=SAMPLER) == []
     (line,) = found_in({"train_seed": 0}, SAMPLER)
     assert line.startswith("error: a training seed, 0, of a sampler that trains nothing")
+
+
+def test_a_sampler_with_other_settings_keeps_its_name_in_that_of_its_run(found_in: Found) -> None:
+    task = load_catalogue().tasks.get("digits")
+    run = BaselineRun(task, Path("runs"), task.baseline("teacher-ode+steps8"))
+    values = {"method.name": run.name, "run_id": run.id, "sampler": run.sampler(), "cost.network_evaluations": 8}
+    assert found_in(values, SAMPLER) == []
+    (line,) = found_in({**values, "run_id": "teacher-ode+steps9-0123456789"}, SAMPLER)
+    assert "is not teacher-ode-steps8-HASH or teacher-ode+steps8-HASH" in line
 
 
 def test_a_protocol_that_differs_from_the_one_of_its_name_says_in_what(found_in: Found) -> None:
