@@ -25,7 +25,7 @@ from rows import show
 
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import CHECKPOINTS, RECORD, checkpoints
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue

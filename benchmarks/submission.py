@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bench.cli.cluster import _states
 from bench.jobs.spec import JobSettings
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 from slurm.launch import Launch, launch, plan_launch

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.progress import SilentProgress
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner

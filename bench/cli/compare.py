@@ -11,7 +11,14 @@ import typer
 from bench.cli.completion import metric_names, suite_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.known_records import CommittedOption, ResultsProtocolOption, ResultsTaskOption, known_records
-from bench.cli.options import CacheOption, PluginOption, RunsOption, ScaleOption, parse_names, refuse_scale_alone
+from bench.cli.options import (
+    CacheOption,
+    PluginOption,
+    RunsOption,
+    ScaleOption,
+    refuse_scale_alone,
+)
+from bench.cli.parsing import optional_names
 from bench.cli.terminal import print, print_blocks
 from bench.core.errors import UserError
 
@@ -79,7 +86,7 @@ def compare(
             sides, columns = _rows(selection, catalogue, suite, scale or "micro", task, runs)
         else:
             sides = selection.sides(results or (), task)
-        found = compared(sides, parse_names(metric, "--metric") if metric else columns, level)
+        found = compared(sides, optional_names(metric, "--metric") or columns, level)
     if as_json:
         print_json(to_data(found))
     else:

@@ -18,9 +18,8 @@ from bench.cli.options import (
     RunsOption,
     StudentStartOption,
     ThreadsOption,
-    parse_keep,
-    parse_names,
 )
+from bench.cli.parsing import optional_names, parse_keep
 from bench.cli.subjects import FROM_OUTSIDE, Subject
 from bench.cli.terminal import print
 from bench.runs.task_sources import pinned_task, sources_of
@@ -104,7 +103,7 @@ def evaluate(
 
     catalogue = load_catalogue(plugin)
     kinds = parse_keep(keep)
-    metrics = parse_names(metric, "--metric") if metric else ()
+    metrics = optional_names(metric, "--metric")
     declared = pinned_task(catalogue, task, cache, protocol, metrics)
     where = sources_of(declared, cache, data, download)
     subject = Subject(

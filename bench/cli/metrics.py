@@ -10,7 +10,8 @@ import typer
 
 from bench.cli.completion import metric_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.options import CacheOption, PluginOption, ThreadsOption, parse_names
+from bench.cli.options import CacheOption, PluginOption, ThreadsOption
+from bench.cli.parsing import optional_names
 from bench.cli.terminal import print
 from bench.core.imports import installed_version
 from bench.task.declaration import default_cache
@@ -51,7 +52,7 @@ def check(
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
-    names = parse_names(metric, "--metric") if metric else []
+    names = optional_names(metric, "--metric")
     for name in names:
         catalogue.metrics.find(name)
 

@@ -19,14 +19,13 @@ from bench.cli.options import (
     ProtocolOption,
     ThreadsOption,
     WeightsOption,
-    parse_weights,
-    refuse_unknown_weights,
 )
+from bench.cli.parsing import parse_weights
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.core.files import regular_file_or_folder
 from bench.runs.task_sources import pinned_task
-from bench.runs.weights import located_weights, pin_loaded, pinned_for
+from bench.runs.weights import located_weights, pin_loaded, pinned_for, refuse_unknown_weights
 from bench.task.base import Task
 from bench.task.declaration import Requirement, Sources, default_cache
 

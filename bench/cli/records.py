@@ -11,7 +11,8 @@ import typer
 
 from bench.cli.completion import task_names
 from bench.cli.json_output import JsonOption, print_json
-from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
+from bench.cli.options import CacheOption, PluginOption, RunsOption
+from bench.cli.parsing import optional_names
 from bench.cli.terminal import print
 from bench.core.errors import counted, listed, unknown
 
@@ -72,7 +73,7 @@ def pack(
     from bench.runs.packing.pack import STATES, packed, write_packed
     from bench.runs.registry import load_catalogue
 
-    allowed = parse_names(allow, "--allow") if allow else []
+    allowed = optional_names(allow, "--allow")
     for state in allowed:
         if state not in STATES:
             raise unknown("state for --allow", state, STATES)

@@ -14,12 +14,11 @@ from bench.cli.options import (
     PluginOption,
     ThreadsOption,
     WeightsOption,
-    parse_names,
-    parse_weights,
-    refuse_unknown_weights,
 )
+from bench.cli.parsing import parse_names, parse_weights
 from bench.cli.terminal import print
 from bench.core.errors import UserError
+from bench.runs.weights import refuse_unknown_weights
 from bench.task.declaration import default_cache
 
 if TYPE_CHECKING:

@@ -13,7 +13,13 @@ import typer
 from bench.cli.completion import suite_names, task_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.known_records import CommittedOption, known_records
-from bench.cli.options import PluginOption, RunsOption, ScaleOption, refuse_given, refuse_scale_alone
+from bench.cli.options import (
+    PluginOption,
+    RunsOption,
+    ScaleOption,
+    refuse_given,
+    refuse_scale_alone,
+)
 from bench.cli.terminal import print, print_tables
 from bench.core.errors import UserError, unknown
 

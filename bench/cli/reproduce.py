@@ -28,10 +28,8 @@ from bench.cli.options import (
     ThreadsOption,
     TrackOption,
     ValidationsOption,
-    parse_names,
-    parse_overrides,
-    parse_seeds,
 )
+from bench.cli.parsing import optional_names, parse_overrides, parse_seeds
 from bench.cli.terminal import exit_if_detached, print, print_tables
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.training.cadence import VALIDATIONS
@@ -89,17 +87,17 @@ def reproduce(
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.jobs.suite import PlannedSuite
     from bench.report.lines import suite_lines
-    from bench.runs.plan import refuse_idle_overrides
+    from bench.runs.planning import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
     from bench.runs.suites.plan import SuitePlan
     from bench.runs.suites.settled import require_rows, settled
     from bench.runs.suites.suite import load_suite
     from bench.training.trackers import require_trackers
 
-    trackers = parse_names(track, "--track") if track else []
+    trackers = optional_names(track, "--track")
     require_trackers(trackers)
     chosen = load_suite(suite)
-    part = chosen.chosen(scale, task, protocol, parse_names(method) if method else ())
+    part = chosen.chosen(scale, task, protocol, optional_names(method))
     if seed is not None:
         part = replace(part, seeds=tuple(parse_seeds(seed)))
 

@@ -27,11 +27,8 @@ from bench.cli.options import (
     ThreadsOption,
     TrackOption,
     ValidationsOption,
-    parse_keep,
-    parse_names,
-    parse_overrides,
-    parse_seeds,
 )
+from bench.cli.parsing import optional_names, parse_keep, parse_names, parse_overrides, parse_seeds
 from bench.cli.terminal import exit_if_detached, print, print_tables
 from bench.training.cadence import VALIDATIONS
 
@@ -83,7 +80,7 @@ def run(
         data=data,
         download=download,
         plugins=plugin,
-        track=parse_names(track, "--track") if track else (),
+        track=optional_names(track, "--track"),
         keep=parse_keep(keep),
         validations=validations,
         executor=executor,

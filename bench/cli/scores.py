@@ -11,7 +11,8 @@ import typer
 from bench.cli.completion import metric_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.known_records import CommittedOption, ResultsProtocolOption, ResultsTaskOption, known_records
-from bench.cli.options import CacheOption, PluginOption, RunsOption, parse_names
+from bench.cli.options import CacheOption, PluginOption, RunsOption
+from bench.cli.parsing import optional_names
 from bench.cli.terminal import print, print_blocks
 from bench.core.errors import UserError
 
@@ -73,7 +74,7 @@ def scores(
         )
     selection = Selection(known_records(runs, committed), protocol, runs)
     chosen = [one for name in results for one in selection.side(name, task).found]
-    names = parse_names(metric, "--metric") if metric else []
+    names = optional_names(metric, "--metric")
     found = [scored(one, names) for one in chosen]
     if sheet is not None and (len(found) > 1 or len(found[0].scores) > 1):
         raise UserError(

@@ -19,9 +19,9 @@ from bench.cli.options import (
     RunsOption,
     StudentStartOption,
     ThreadsOption,
-    parse_names,
     refuse_given,
 )
+from bench.cli.parsing import optional_names, parse_names
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task, sources_of
@@ -105,7 +105,7 @@ def sweep(
 
     catalogue = load_catalogue(plugin)
     reported = pinned_task(catalogue, task, cache, protocol)
-    names = parse_names(metric, "--metric") if metric else []
+    names = optional_names(metric, "--metric")
     measured = pinned_task(catalogue, task, cache, protocol, names) if names else reported
     selecting = with_selection_seeds(measured, samples, repetitions)
     require_samples(selecting.protocol, [catalogue.metrics.get(name) for name in selecting.protocol.metrics])

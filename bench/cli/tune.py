@@ -29,12 +29,10 @@ from bench.cli.options import (
     ThreadsOption,
     TrackOption,
     ValidationsOption,
-    parse_grid,
-    parse_names,
-    parse_overrides,
     refuse_given,
     refuse_scale_alone,
 )
+from bench.cli.parsing import optional_names, parse_grid, parse_overrides
 from bench.cli.terminal import exit_if_detached, print
 from bench.core.errors import UserError, listed
 from bench.runs.task_sources import pinned_task, sources_of
@@ -112,9 +110,9 @@ def tune(
     from bench.runs.tuning.record import answer_to
     from bench.training.trackers import require_trackers
 
-    trackers = parse_names(track, "--track") if track else []
+    trackers = optional_names(track, "--track")
     require_trackers(trackers)
-    methods = parse_names(method) if method else []
+    methods = optional_names(method)
     catalogue = load_catalogue(plugin)
     part: SuiteScale | None = None
     if suite is not None:

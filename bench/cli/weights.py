@@ -163,20 +163,20 @@ def get(
     What is not known by its hash is loaded first, and refused if a tensor is missing, or one of another network.
     """
     from bench.runs.registry import load_catalogue
+    from bench.runs.weights import get_weights, located_weights, refuse_unknown_weights
 
     if path is not None and (download or len(names) > 1):
         other = "--download" if download else f"several names ({', '.join(names)})"
         raise UserError(f"--from is one path, and does not go with {other}; fix: one name for each --from PATH")
-    catalogue = load_catalogue(plugin)
-    _refuse_unknown(catalogue, names)
+    catalogue, where = load_catalogue(plugin), cache or default_cache()
+    refuse_unknown_weights(names, located_weights(catalogue, where))
 
     from bench.core.progress_bars import StatusProgress
-    from bench.runs.weights import get_weights
 
     progress = StatusProgress()
     for name in dict.fromkeys(names):
         found = get_weights(
-            *(catalogue, name, None if path is None else path.expanduser(), cache or default_cache(), progress),
+            *(catalogue, name, None if path is None else path.expanduser(), where, progress),
             download=download,
             own_weights=own_weights,
         )
@@ -200,9 +200,8 @@ def check(
     from bench.runs.registry import load_catalogue
     from bench.runs.weights import check_weights
 
-    catalogue, done = load_catalogue(plugin), []
-    _refuse_unknown(catalogue, names)
-    for one in check_weights(catalogue, names, cache or default_cache()):
+    done = []
+    for one in check_weights(load_catalogue(plugin), names, cache or default_cache()):
         done.append(one)
         if not as_json:
             print(f"{one.name:<24}{one.outcome}  {f'{one.path}: ' if one.path else ''}{one.text}")
@@ -212,10 +211,3 @@ def check(
         print("no weights are here; what exists, and how to get it: bench weights list")
     if any(one.outcome == "FAILED" for one in done):
         raise typer.Exit(1)
-
-
-def _refuse_unknown(catalogue: Catalogue, names: Iterable[str]) -> None:
-    from bench.cli.options import refuse_unknown_weights
-    from bench.runs.weights import located_weights
-
-    refuse_unknown_weights(names, located_weights(catalogue, default_cache()))

@@ -12,7 +12,8 @@ from bench.core.run_folder import LOG, runs_option
 from bench.jobs.executor import Executor, ExecutorOptions, executed, say
 from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
-from bench.runs.plan import BaselineRun, Run, plan_run, refuse_idle_overrides
+from bench.runs.plan import BaselineRun, Run
+from bench.runs.planning import plan_run, refuse_idle_overrides
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.repeat import keeping_command
 from bench.runs.states.dry_run import plan_lines, require_for_recipes

@@ -17,7 +17,8 @@ from bench.core.progress_bars import StatusProgress
 from bench.core.run_folder import JOB_SPEC, PLAN
 from bench.core.stopping import StopSignal, listening
 from bench.jobs.spec import JobStage
-from bench.runs.plan import BaselineRun, read_plan
+from bench.runs.plan import BaselineRun
+from bench.runs.planning import read_plan
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner

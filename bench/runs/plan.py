@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench.core.errors import UserError, unknown
-from bench.core.files import digest, file_sha256, read_object, read_text, write_text
+from bench.core.errors import UserError
+from bench.core.files import digest, file_sha256, read_object, write_text
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
 from bench.runs.argv import user_argv
 from bench.runs.record import MethodInfo, Record
 from bench.runs.records import read_record
-from bench.runs.registry import Catalogue
-from bench.runs.task_sources import pinned_task
 from bench.task.base import Task
 from bench.task.declaration import Baseline
 from bench.training.best import read_best
 from bench.training.method import Method
-from bench.training.recipe import Recipe, build_recipe
+from bench.training.recipe import Recipe
 
 IDENTITY_VERSION = 1
 """Part of every name. It is increased when the same plan starts to mean another computation."""
@@ -94,7 +92,7 @@ class Planned(ABC):
         return int(found[-1].stem) if found else 0
 
     def description(self) -> dict[str, Any]:
-        """Return the whole plan as JSON data, which `read_plan` reads back."""
+        """Return the whole plan as JSON data, which bench.runs.planning.read_plan reads back."""
         return {
             "run_id": self.id,
             "kind": self.kind,
@@ -260,56 +258,3 @@ class PublishedRun(Untrained):
 
     def content(self) -> dict[str, Any]:
         return {"weights": self.sha256, "sampler": dict(self.sampler)}
-
-
-def plan_run(
-    catalogue: Catalogue, method_name: str, task: Task, overrides: Mapping[str, Any], seed: int, root: Path
-) -> Run:
-    """Resolve one run. Raises UserError for an unknown method, key or value."""
-    entry = catalogue.methods.find(method_name)
-    method = entry.load()
-    for layer in method.layers:
-        for key in layer:
-            if key not in ("*", "micro", "paper", *catalogue.tasks.entries):
-                raise unknown(f"task or scale in the recipes of {method_name!r}:", key, ["*", "micro", "paper"])
-    recipe = method.recipe(task.recipes or task.name, task.scale, overrides)
-    return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, dict(overrides), seed)
-
-
-def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None:
-    """Raise UserError if an override has no effect on any of the runs."""
-    for key in overrides:
-        reasons = {run.method.name: run.recipe.idle().get(key) for run in runs}
-        if all(reasons.values()):
-            reason = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise UserError(f"--set {key} has no effect ({reason}); fix: leave it out")
-
-
-def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | BaselineRun:
-    """Read the plan of a run's folder, with the assets that are pinned in `cache`.
-
-    Raises UserError that names the changes if the same plan would now be another computation.
-    """
-    planned = json.loads(read_text(folder / PLAN))
-    task = pinned_task(catalogue, planned["task"], cache, planned["protocol"]["name"])
-    run = _planned(catalogue, planned, task, folder.parent.parent)
-    if run.id != planned["run_id"]:
-        now = json.loads(json.dumps(run.description()))
-        changed = [key for key in planned.keys() & now.keys() - {"run_id", "origin"} if planned[key] != now[key]]
-        what = ", ".join(sorted(changed)) or "the student that it starts from"
-        raise UserError(
-            f"this job was submitted for {planned['run_id']}, and these have changed since: {what}; "
-            f"the run would now be {run.id}; fix: submit it again"
-        )
-    return run
-
-
-def _planned(catalogue: Catalogue, planned: Mapping[str, Any], task: Task, root: Path) -> Run | BaselineRun:
-    """Make a plan from its description."""
-    if planned["kind"] == "baseline":
-        return BaselineRun(task, root, task.baseline(planned["name"]))
-    entry = catalogue.methods.find(planned["name"])
-    method = entry.load()
-    recipe = build_recipe(method.recipe_model(), planned["recipe"], f"the plan of {planned['run_id']}")
-    passed, seed = planned["passed"], planned["seed"]
-    return Run(task, root, method, entry.origin, entry.plugin_sha256, recipe, passed, seed)

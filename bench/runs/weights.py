@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -92,6 +92,13 @@ def _place(weights: Weights, pinned: FoundWeights | None, cache: Path) -> tuple[
     return "not here", None
 
 
+def refuse_unknown_weights(named: Iterable[str], known: Collection[str]) -> None:
+    """Raise UserError for a name that no known weights have."""
+    for name in named:
+        if name not in known:
+            raise unknown("weights", name, known)
+
+
 def task_pins(task: Task, cache: Path) -> dict[str, PinnedAsset]:
     """Return the weights that a task has pinned for itself, by the names of the extractors' weights."""
     assets = read_assets(task.pinned_path(cache)) if isinstance(task, PinnedTask) else {}
@@ -123,8 +130,7 @@ def get_weights(
     (unless `own_weights`), or lack a tensor that their extractor reads; nothing is pinned then.
     """
     known = located_weights(catalogue, cache)
-    if name not in known:
-        raise unknown("weights", name, known)
+    refuse_unknown_weights([name], known)
     weights = known[name].weights
     if download and weights.file is None and path is None:
         raise UserError(
@@ -183,9 +189,7 @@ def check_weights(catalogue: Catalogue, names: Collection[str], cache: Path) -> 
     Raises UserError for an unknown name.
     """
     known = located_weights(catalogue, cache)
-    for name in names:
-        if name not in known:
-            raise unknown("weights", name, known)
+    refuse_unknown_weights(names, known)
     for one in known.values():
         if one.name in names or (not names and one.found is not None):
             yield _check(one, known)

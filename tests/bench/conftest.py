@@ -12,7 +12,8 @@ from command import Printed
 from tests_support import TINY_PLUGIN
 
 from bench.core.progress import SilentProgress
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

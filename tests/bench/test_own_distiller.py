@@ -17,7 +17,7 @@ from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.jobs.spec import JobSettings
 from bench.models.denoiser import Denoiser
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner
 from bench.runs.students.saved import sampler_of

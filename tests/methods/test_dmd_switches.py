@@ -14,7 +14,7 @@ from processes import in_processes
 from tiny_task_context import BATCH, make_batch, same, weights
 from torch import Tensor
 
-from bench.cli.options import parse_overrides
+from bench.cli.parsing import parse_overrides
 from bench.core.errors import UserError
 from bench.training.context import Batch, MicroBatch
 from bench.training.step_rng import StepRNG

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.training.families import read_family
 from methods.recipes import DMDRecipe

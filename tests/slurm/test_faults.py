@@ -18,7 +18,8 @@ from command import Printed, bench
 from one_machine_slurm.cluster import Cluster
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.records import read_record
 from bench.runs.registry import load_catalogue

@@ -10,7 +10,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.jobs.spec import JobSettings, JobSpec
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.task.declaration import Sources
 from slurm.graph import Batch, build_graph

@@ -22,7 +22,7 @@ from one_machine_slurm.cluster import Cluster
 from tests_support import GATED_PLUGIN, TINY_PLUGIN
 
 from bench.core.run_folder import METRICS
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.states.state import RunState
 from bench.training.log import read_lines

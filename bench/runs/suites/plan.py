@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.runs.plan import BaselineRun, Run, plan_run
+from bench.runs.plan import BaselineRun, Run
+from bench.runs.planning import plan_run
 from bench.runs.records import load_records, other_protocol_path
 from bench.runs.registry import Catalogue
 from bench.runs.suites.suite import SuiteRow, SuiteScale, SuiteStudent

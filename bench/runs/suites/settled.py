@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.core.errors import UserError, listed, unknown
 from bench.metrics.titles import UNSCALED_KID
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.protocols.derived import under_protocol
 from bench.runs.record import MethodInfo
 from bench.runs.registry import Catalogue

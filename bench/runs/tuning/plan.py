@@ -11,7 +11,8 @@ from bench.core.errors import UserError, counted, listed
 from bench.core.files import write_text
 from bench.core.run_folder import LOG
 from bench.runs.argv import set_options
-from bench.runs.plan import Run, plan_run, refuse_idle_overrides
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run, refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue
 from bench.runs.states.lock import UnderWayError, is_locked

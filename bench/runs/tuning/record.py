@@ -18,7 +18,7 @@ from pydantic import model_validator
 from bench.core.errors import UserError
 from bench.core.files import digest, write_text
 from bench.metrics.result import Count, Model
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.record import Name, Provenance, Record
 from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model
 from bench.runs.registry import Catalogue

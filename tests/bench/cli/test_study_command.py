@@ -20,7 +20,8 @@ from tests_support import TINY_PLUGIN
 from bench.core.progress import SilentProgress
 from bench.evaluation.image_source import generate
 from bench.report.study.images import chosen_samples
-from bench.runs.plan import BaselineRun, plan_run
+from bench.runs.plan import BaselineRun
+from bench.runs.planning import plan_run
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask

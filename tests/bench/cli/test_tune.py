@@ -12,7 +12,7 @@ import pytest
 from jobs_here import run_jobs_here
 from tests_support import TINY_PLUGIN
 
-from bench.cli.options import parse_grid
+from bench.cli.parsing import parse_grid
 
 SUITE = """\
 title = "Mine"

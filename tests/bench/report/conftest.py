@@ -10,7 +10,7 @@ import pytest
 
 from bench.core.files import digest
 from bench.metrics.intervals import t_interval
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.cli.options import parse_overrides
+from bench.cli.parsing import parse_overrides
 from bench.core.errors import UserError
 from bench.core.stopping import Stopped, StopSignal
 from bench.runs.plan import Run

@@ -20,7 +20,7 @@ from tests_support import TEXT_PLUGIN
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import OTHER_PROTOCOLS
 from bench.features.files import PORT
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue

@@ -23,7 +23,7 @@ from bench.features.files import PORT
 from bench.models.backbones.dit import DiTDenoiser, SiTDenoiser
 from bench.models.saved import load_denoiser
 from bench.models.weights.class_transformers import load_class_transformer
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner

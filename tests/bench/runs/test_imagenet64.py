@@ -28,7 +28,8 @@ from bench.evaluation import picture as pictures
 from bench.features.files import PORT
 from bench.models.weights.convert import infer_network, to_diffusers
 from bench.models.weights.edm_unet import edm_unet_with
-from bench.runs.plan import BaselineRun, Run, plan_run
+from bench.runs.plan import BaselineRun, Run
+from bench.runs.planning import plan_run
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue
 from bench.runs.runner import Runner

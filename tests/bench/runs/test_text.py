@@ -31,7 +31,7 @@ from bench.features.files import PORT
 from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.text.encoders import SDXLEncoder
 from bench.models.text.pipelines import load_pipeline
-from bench.runs.plan import plan_run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.records import load_records, read_record
 from bench.runs.registry import load_catalogue

@@ -18,7 +18,8 @@ from bench.core.errors import UserError
 from bench.core.files import file_sha256
 from bench.core.progress import SilentProgress
 from bench.models.samplers import SampleNoise
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.record import Record
 from bench.runs.runner import Runner
 from bench.task.declaration import Sources

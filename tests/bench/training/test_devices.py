@@ -14,7 +14,8 @@ from torch import nn
 
 from bench.core.progress import SilentProgress
 from bench.evaluation.latency import latency_of
-from bench.runs.plan import BaselineRun, Run, plan_run
+from bench.runs.plan import BaselineRun, Run
+from bench.runs.planning import plan_run
 from bench.runs.protocols.derived import sampled_in_bf16
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue

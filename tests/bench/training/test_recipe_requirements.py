@@ -8,7 +8,8 @@ import pytest
 from command import bare, bench
 
 from bench.core.errors import UserError
-from bench.runs.plan import Run, plan_run
+from bench.runs.plan import Run
+from bench.runs.planning import plan_run
 from bench.runs.registry import load_catalogue
 from bench.runs.states.dry_run import recipe_requirements, require_for_recipes
 from bench.task.pinned import PinnedAsset

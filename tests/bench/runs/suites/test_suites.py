@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bench.core.errors import UserError
 from bench.report.lines import suite_lines
-from bench.runs.plan import Run, refuse_idle_overrides
+from bench.runs.plan import Run
+from bench.runs.planning import refuse_idle_overrides
 from bench.runs.record import Record
 from bench.runs.records import write_record
 from bench.runs.registry import Catalogue, load_catalogue
