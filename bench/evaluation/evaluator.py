@@ -1,33 +1,26 @@
-"""Evaluation as a stream: every image is made or read once and passes through the extractors to all metrics."""
+"""Evaluation: the stream of images passes to all metrics, and repetitions become results with intervals."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
 from bench.core.distributed import from_main
-from bench.core.errors import UserError, unknown
-from bench.core.escape import shell_path
-from bench.core.files import write_text
+from bench.core.errors import unknown
 from bench.core.progress import Progress, SilentProgress
-from bench.core.stopping import DivergedError
 from bench.evaluation.feature_spaces import LoadedSpace, own_spaces, with_teacher
 from bench.evaluation.image_labels import image_labels
 from bench.evaluation.image_scores import ImageScores, scores_of
 from bench.evaluation.image_source import ImageSource
 from bench.evaluation.kept import Keeping, KeptRepetition, made_of_images
 from bench.evaluation.plain_numbers import plain
-from bench.evaluation.png import as_png
-from bench.features.batch import Extract, ImageBatch, features_by
-from bench.features.views import Features
+from bench.evaluation.repetition import Repetition, read_repetition
+from bench.evaluation.stream import Extracted, batches_of, extracted
 from bench.metrics.base import Measured, Metric, make_metric
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import t_interval
@@ -35,80 +28,6 @@ from bench.metrics.result import MetricResult
 from bench.metrics.titles import name_of, title_of
 from bench.task.base import PreparedTask
 from bench.task.protocol import Protocol
-
-Extracted = Mapping[str, Features]
-"""The output of each extractor for a batch of images."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the stream gives of a batch of images."""
-
-    start: int
-    """Index of its first sample."""
-    found: Extracted
-    images: Sequence[bytes] = ()
-    """The images as PNG files, if they are to be kept."""
-
-
-def extracted(
-    source: ImageSource,
-    protocol: Protocol,
-    extractors: Mapping[str, Extract],
-    repetition: int,
-    batch_size: int,
-    with_images: bool = False,
-) -> Iterator[Batch]:
-    """Yield the output of each extractor for one repetition's images, in the order of the samples.
-
-    With several processes each makes every n-th batch, and every process gets all of them. Raises DivergedError if
-    an image is not finite.
-    """
-    state = PartialState()
-    for begin in range(0, protocol.samples, batch_size * state.num_processes):
-        start = min(begin + batch_size * state.process_index, protocol.samples)
-        stop = min(start + batch_size, protocol.samples)
-        own: list[tuple[int, Batch | None]] = []
-        if start < stop:
-            batch = source.batch(repetition, start, stop)
-            own = [(start, _extracted(batch, start, extractors, with_images) if batch.finite else None)]
-        for first, done in gather_object(own):
-            if done is None:
-                raise DivergedError(f"the generator made images that are not finite (samples from {first} on)")
-            yield done
-
-
-def _extracted(batch: ImageBatch, start: int, extractors: Mapping[str, Extract], with_images: bool) -> Batch:
-    found = {name: features_by(name, extract, batch) for name, extract in extractors.items()}
-    return Batch(start, found, as_png(batch.images) if with_images else ())
-
-
-def batches_of(
-    source: ImageSource,
-    protocol: Protocol,
-    extractors: Mapping[str, Extract],
-    repetition: int,
-    batch_size: int,
-    kept: KeptRepetition,
-) -> Iterator[Extracted]:
-    """Yield what `extracted` gives; what is kept of it is read, and what is to be kept is written at the end."""
-    features = kept.all_features(extractors) if PartialState().is_main_process else {}
-    there = from_main(lambda: [*features])
-    missing = {name: extract for name, extract in extractors.items() if name not in there}
-    keep_images = "images" in kept.keeping.kinds
-    has_images = bool(missing or keep_images) and from_main(kept.has_images)
-    write_images = keep_images and not has_images
-    if missing or write_images:
-        images = kept.images() if has_images else source
-        stream = extracted(images, protocol, missing, repetition, batch_size, write_images)
-    else:
-        stream = (Batch(start, {}) for start in range(0, protocol.samples, batch_size))
-    write_features = missing if "features" in kept.keeping.kinds else ()
-    with kept.writing(write_features, write_images) if PartialState().is_main_process else nullcontext() as writer:
-        for number, batch in enumerate(stream):
-            if writer is not None:
-                writer.add(batch.start, batch.found, batch.images)
-            yield {**batch.found, **{name: parts[number] for name, parts in features.items()}}
 
 
 def started(
@@ -143,7 +62,6 @@ def measure(
     spaces: Mapping[str, LoadedSpace],
     repetition: int,
     progress: Progress,
-    batch_size: int | None = None,
     kept: KeptRepetition | None = None,
 ) -> dict[str, Measured]:
     """Measure one repetition: one pass over the images updates all metrics, in the first process.
@@ -153,8 +71,7 @@ def measure(
     names = {info.extractor for info in metrics.values()}
     running = started(prepared, protocol, metrics, spaces)
     with progress.bar(f"evaluation {repetition + 1}/{protocol.repetitions}", protocol.samples) as bar:
-        at_once = batch_size or prepared.evaluation_batch
-        extractors = {name: spaces[name].extract for name in sorted(names)}
+        extractors, at_once = {name: spaces[name].extract for name in sorted(names)}, prepared.evaluation_batch
         stream: Iterator[Extracted]
         if kept is None:
             stream = (batch.found for batch in extracted(source, protocol, extractors, repetition, at_once))
@@ -165,31 +82,6 @@ def measure(
                 metric.update(batch[metric.info.extractor])
             bar.advance(len(next(iter(batch.values()), ())))  # other processes do not read what is kept
     return from_main(lambda: {name: metric.result() for name, metric in running.items()})
-
-
-@dataclass(frozen=True)
-class Repetition:
-    """The content of the file of one pass over a protocol's images."""
-
-    made_of: Mapping[str, Any]
-    """The hashes that decide it: of the subject, the protocol and the references."""
-    metrics: Mapping[str, Measured]
-    seconds: float
-
-    def write(self, path: Path) -> None:
-        """Write the file, which appears whole."""
-        content = {**vars(self), "metrics": {name: vars(measured) for name, measured in self.metrics.items()}}
-        write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_repetition(path: Path) -> Repetition:
-    """Read a repetition's file. Raises UserError if it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        metrics = {name: Measured(**measured) for name, measured in found["metrics"].items()}
-        return Repetition(found["made_of"], metrics, float(found["seconds"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged; fix: rm {shell_path(path)}, and run again") from None
 
 
 def _path(folder: Path, repetition: int) -> Path:

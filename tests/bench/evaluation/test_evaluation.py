@@ -117,7 +117,7 @@ def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> N
         features.mean(0), np.cov(features, rowvar=False), real.mean(0), np.cov(real, rowvar=False)
     )
     found = measure(
-        SampledImages(sampler, tiny), tiny, protocol, {"fd": FD}, own_spaces(tiny), 0, SilentProgress(), 50
+        SampledImages(sampler, tiny), tiny, protocol, {"fd": FD}, own_spaces(tiny), 0, SilentProgress()
     )
     assert found["fd"].value == pytest.approx(expected, rel=1e-6)
 
