@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bench.task.declaration import Baseline
 
@@ -57,12 +57,17 @@ class TextBaseline(Baseline):
         return {key: value for key, value in values.items() if key not in ("name", "summary", "source")}
 
     @property
+    def has_fixed_times(self) -> bool:
+        """Whether its steps are at times of its own, so that their number cannot vary."""
+        return self.timesteps is not None
+
+    @property
     def guided(self) -> bool:
         """Whether every step runs with and without the prompt."""
         return self.guidance_scale > 1 and not self.embedded_guidance
 
     @property
-    def settings_by_name(self) -> Mapping[str, Any]:
+    def settingsby_name(self) -> Mapping[str, Any]:
         return {"solver": self.scheduler, "steps": self.steps, "guidance": self.guidance_scale}
 
     @property
@@ -71,7 +76,7 @@ class TextBaseline(Baseline):
         return NOISE_SCHEDULERS if self.scheduler in NOISE_SCHEDULERS else (self.scheduler,)
 
     def varied(self, settings: Mapping[str, Any]) -> Baseline:
-        if self.timesteps is not None and "steps" in settings:
+        if self.has_fixed_times and "steps" in settings:
             raise ValueError(f"its {self.steps} steps are at fixed times")
         if settings.get("guidance", 1) < 1 and not self.embedded_guidance:
             raise ValueError("guidance below 1 would be none")
@@ -91,10 +96,13 @@ NOISE_SCHEDULERS = (
 )
 """Schedulers of noise schedules that evaluate the network once a step (PNDM once more)."""
 
+B = TypeVar("B", bound=TextBaseline)
+
 LCM_SDXL = "latent-consistency/lcm-sdxl"
 
 
-def _by_name(*baselines: TextBaseline) -> dict[str, TextBaseline]:
+def by_name(*baselines: B) -> dict[str, B]:
+    """Return baselines by their names."""
     return {baseline.name: baseline for baseline in baselines}
 
 
@@ -174,7 +182,7 @@ def _dmd2(name: str, summary: str, file: str, timesteps: tuple[int, ...]) -> Tex
 
 FOUR_STEPS = (999, 749, 499, 249)
 
-SDXL_BASELINES = _by_name(
+SDXL_BASELINES = by_name(
     _sdxl_teacher(6),
     _sdxl_teacher(8),
     *(_lcm_sdxl(steps, official) for official in (False, True) for steps in (1, 4)),
@@ -199,7 +207,7 @@ SDXL_PAIRS = replace(
 )
 """The sampler of SDXL's noise-image pairs."""
 
-SD15_BASELINES = _by_name(
+SD15_BASELINES = by_name(
     TextBaseline(
         "teacher-ode",
         "SD1.5, 50 PNDM steps, guidance 3",

@@ -24,9 +24,9 @@ from bench.features.scoring import PREFERENCES, clip_protocol, diversity_protoco
 from bench.task.assets import PreparedAsset
 from bench.task.protocol import MAIN
 from bench.task.verified import verified, verified_reference
-from tasks.text.task import TextTask
+from tasks.text.task import LPIPS, TextTask
 
-PATCH, CLIP, LPIPS = "patch", "clip", "lpips"
+PATCH, CLIP = "patch", "clip"
 
 
 class TextExtractors:

@@ -7,12 +7,10 @@ that some authors give to diffusers, which also turns guidance off, is 1 here.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from bench.task.declaration import Baseline
-from tasks.text.baselines import HubWeights, TextBaseline
+from tasks.text.baselines import HubWeights, TextBaseline, by_name
 
 EULER, DPM_SOLVER = "FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler"
 STABILITY = "Stability AI Community"
@@ -36,19 +34,14 @@ class FlowBaseline(TextBaseline):
         """Its own scheduler alone: those of noise schedules do not solve a flow's equation."""
         return (self.scheduler,)
 
-    def varied(self, settings: Mapping[str, Any]) -> Baseline:
-        if self.sigmas is not None and "steps" in settings:
-            raise ValueError(f"its {self.steps} steps are at fixed times")
-        return super().varied(settings)
+    @property
+    def has_fixed_times(self) -> bool:
+        return self.sigmas is not None or super().has_fixed_times
 
 
 def evenly(steps: int) -> tuple[float, ...]:
     """Return the times 1, 1 - 1 / steps, ..., 1 / steps, at which SenseFlow's students were trained."""
     return tuple(round(1 - step / steps, 6) for step in range(steps))
-
-
-def _by_name(*baselines: FlowBaseline) -> Mapping[str, FlowBaseline]:
-    return {baseline.name: baseline for baseline in baselines}
 
 
 def _sd35(size: str, source: str) -> FlowBaseline:
@@ -63,10 +56,10 @@ def _sd35(size: str, source: str) -> FlowBaseline:
     )
 
 
-SD35_MEDIUM = _by_name(_sd35("Medium", "huggingface.co/stabilityai/stable-diffusion-3.5-medium"))
+SD35_MEDIUM = by_name(_sd35("Medium", "huggingface.co/stabilityai/stable-diffusion-3.5-medium"))
 """Baselines of tasks whose teacher is SD3.5 Medium."""
 
-SD35_LARGE = _by_name(
+SD35_LARGE = by_name(
     _sd35("Large", "huggingface.co/blog/sd3-5"),
     FlowBaseline(
         "turbo-4",
@@ -160,7 +153,7 @@ _SENSEFLOW_FLUX = FlowBaseline(
     source=f"{SENSEFLOW}; its network takes no embedded guidance",
 )
 
-FLUX = _by_name(
+FLUX = by_name(
     _flux_teacher(50),
     _flux_teacher(25),
     FlowBaseline(
@@ -204,7 +197,7 @@ def _sana_sprint(size: str) -> FlowBaseline:
     )
 
 
-SANA = _by_name(
+SANA = by_name(
     FlowBaseline(
         "teacher",
         "SANA 1.6B, 20 DPM-Solver++ steps, guidance 4.5",

@@ -38,7 +38,7 @@ from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
 from tasks.text.prompts import kept_list, kept_prompts, note_count, note_cut_training, note_empty, pinned_prompts
 from tasks.text.reals import open_reals
 from tasks.text.sampling import weights_sha256
-from tasks.text.task import REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
 
 KEPT = 10_000
 """Number of real images whose single features are kept, for KID and for precision and recall."""
@@ -85,17 +85,17 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         scorer = load_clip(task.clip_in(role), sources.weights[role])
         own = f"{scorer.protocol.name}, weights {scorer.sha256[:12]}"
         keep(scorer.protocol.role, PinnedAsset(str(scorer.path), scorer.sha256, own))
-    if "lpips" in sources.weights or (sources.download and "lpips" in task.roles and "lpips" not in pinned):
+    if LPIPS in sources.weights or (sources.download and LPIPS in task.roles and LPIPS not in pinned):
         lpips = load_lpips(
             diversity_protocol(task.rules.diversity),
-            sources.weights.get("lpips"),
+            sources.weights.get(LPIPS),
             sources.cache,
             download=sources.download,
             progress=progress,
             own_weights=sources.own_weights,
         )
         own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
-        keep("lpips", PinnedAsset(str(lpips.path), lpips.sha256, own))
+        keep(LPIPS, PinnedAsset(str(lpips.path), lpips.sha256, own))
     for name in [name for name in PREFERENCES if name in sources.weights]:
         path_of = sources.weights[name]
         model = load_preference(name, path_of)

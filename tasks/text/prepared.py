@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,8 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError, listed
-from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.transfers import sent
-from bench.data.text.packed import PackedLatents, open_latents
 from bench.features.references.make import RealImages
 from bench.models.backbones.text import TextFamily, TextPipeline
 from bench.models.bf16 import copy_in_bf16
@@ -40,23 +38,11 @@ from tasks.text.pin import teacher_sha256, tiny_vae_sha256
 from tasks.text.prompts import kept_prompts
 from tasks.text.reals import pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
-from tasks.text.task import LATENTS, LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.task import LPIPS, REALS, TINY_VAE, TextTask
+from tasks.text.training_data import TrainingData, open_training
 
 AT_ONCE = 16
 """Number of images of 1,024 pixels that are generated and measured together."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The training data of a text-to-image task's students."""
-
-    latents: PackedLatents
-    """The latents of real images."""
-    captions: PromptConditions
-    """The captions of the real images."""
-    prompts: PromptConditions
-    """The prompts to generate images for: a separate list, or the captions, as in the official multi-step runs."""
-    prompts_sha256: str
 
 
 def prepare_text(task: TextTask, sources: Sources, progress: Progress) -> PreparedText:
@@ -81,7 +67,7 @@ class PreparedText(PairedTeacher):
         self._training: TrainingData | None = None
         if task.has_teacher:
             self._open_teacher()
-            self._training = None if task.missing(sources) else self._open_training()
+            self._training = None if task.missing(sources) else open_training(task, self.pipeline, self.data)
         self.prompts, self._real_names = kept_prompts(self._path("prompts"))
         self._checked("prompts", self.data, self.prompts.sha256)
         found = TextExtractors(task, self.cache, progress)
@@ -116,19 +102,6 @@ class PreparedText(PairedTeacher):
         assets.append(verified(role, self.task.pinned[role], found))
         return found
 
-    def _open_training(self) -> TrainingData:
-        """Open the training data. Raises UserError if it has changed since it was pinned."""
-        latents = open_latents(self._path(LATENTS))
-        manifest = latents.manifest
-        self.data.append(verified(LATENTS, self.task.pinned[LATENTS], digest(manifest.sha256), manifest.altered))
-        self._check_vae(latents)
-        captions = PromptConditions(self.pipeline.encoder, latents.captions)
-        if TRAINING_PROMPTS not in self.task.pinned:
-            return TrainingData(latents, captions, captions, self.task.pinned[LATENTS].sha256)
-        own, _ = kept_prompts(self._path(TRAINING_PROMPTS))
-        self._checked(TRAINING_PROMPTS, self.data, own.sha256)
-        return TrainingData(latents, captions, PromptConditions(self.pipeline.encoder, own.prompts), own.sha256)
-
     @property
     def training(self) -> TrainingData:
         """The training data. Raises UserError if none is pinned; evaluations do not read it."""
@@ -138,22 +111,6 @@ class PreparedText(PairedTeacher):
                 "--data PATH (captioned images or latents)"
             )
         return self._training
-
-    def _check_vae(self, latents: PackedLatents) -> None:
-        """Raise UserError unless the teacher's VAE made the latents; the teacher may have been pinned later."""
-        manifest, vae = latents.manifest, self.space.vae
-        scaling = float(vae.config.scaling_factor)
-        own: dict[str, object] = {"shape": self.sample_shape, "scaling": scaling, "shift": self.space.shift}
-        encoding = manifest.encoding
-        found: dict[str, object] = {"shape": manifest.shape, "scaling": encoding.scaling, "shift": encoding.shift}
-        if encoding.vae_sha256 is not None:  # unknown for the official LMDB
-            own["weights"], found["weights"] = weights_sha256(vae), encoding.vae_sha256
-        if other := [what for what in own if own[what] != found[what]]:
-            raise UserError(
-                f"another VAE than that of the teacher {self.task.pinned['teacher'].name} made the latents of "
-                f"{manifest.source.name} (different {', '.join(other)}); fix: bench prepare "
-                f"{self.task.called} --data PATH"
-            )
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:

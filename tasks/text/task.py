@@ -34,7 +34,8 @@ TRAINING_PROMPTS = "training_prompts"
 TINY_VAE = "tiny_vae"
 """An optional role, for losses on pixels."""
 LPIPS = "lpips"
-"""An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance."""
+"""An optional role: the trunk of LPIPS diversity, and of LPIPS as a regression's distance; also the extractor's
+name."""
 
 BUILT_IN = [
     one for module in (catalogue, catalogue_images) for one in vars(module).values() if isinstance(one, MetricInfo)
@@ -123,7 +124,7 @@ class TextTask(PinnedTask):
             "patch_reference": ("patches of real images", f"{prepare} --reals FOLDER"),
             REALS: ("the folder of real images", f"{prepare} --reals FOLDER"),
             clip.role: (clip.architecture, f"{prepare} --weights {clip.role}=FILE ({clip.source})"),
-            "lpips": ("LPIPS's trunk", f"{prepare} --weights lpips=FILE, or --download"),
+            LPIPS: ("LPIPS's trunk", f"{prepare} --weights lpips=FILE, or --download"),
         } | {
             name: (network.name, f"{prepare} --weights {name}=PATH ({network.files}; {network.source}){hint}")
             for name, network in PREFERENCES.items()
@@ -199,7 +200,7 @@ def _metric_roles(protocol: Protocol) -> tuple[str, ...]:
         *(("patch_reference",) if patch else ()),
         *((REALS,) if extractors - {MAIN, "patch"} else ()),
         *((_clip_role(protocol),) if "clip" in metrics else ()),
-        *(("lpips",) if "diversity" in metrics else ()),
+        *((LPIPS,) if "diversity" in metrics else ()),
         *(name for name in PREFERENCES if name in metrics),
     )
 
@@ -225,7 +226,7 @@ def _with_pinned(protocol: Protocol, pinned: Mapping[str, PinnedAsset]) -> Proto
         if extractor == "patch":
             return name("features", network)
         role = _clip_role(protocol) if extractor == "clip" else extractor
-        what = "trunk" if extractor == "lpips" else "weights"
+        what = "trunk" if extractor == LPIPS else "weights"
         return f"{network}, {what} {pinned[role].sha256[:12]}" if role in pinned else network
 
     assert protocol.text is not None
