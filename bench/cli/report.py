@@ -143,7 +143,7 @@ def _recorded(runs: Path, committed: bool) -> list[Found]:
 
     loaded, once = known_records(runs, committed), dict[tuple[str, ...], Found]()
     for record, path in zip(loaded.records, loaded.paths, strict=True):
-        once.setdefault((record.run_id, record.task, record.networks_sha256), Found(record, path))
+        once.setdefault(record.result_of, Found(record, path))
     return list(once.values())
 
 

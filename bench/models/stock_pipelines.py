@@ -105,6 +105,7 @@ class StockPipeline:
                 "in diffusers' format, with safetensors"
             ) from error
         if self.scheduler is not None:
+            # The check before loading had the file's options; the pipeline may have corrected those of its own.
             pipeline.scheduler = replaced(pipeline.scheduler, self.scheduler, self.source)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(this_device())

@@ -34,7 +34,7 @@ class Selection:
         """All records, newest first, and both of a run that was recorded twice."""
         for one in self.loaded:  # of a run that was recorded twice the newest counts, as in tables
             if protocol is None or _is_of(one.record, protocol):
-                once.setdefault((one.record.run_id, one.record.task, one.record.networks_sha256), one)
+                once.setdefault(one.record.result_of, one)
         if protocol is not None and not once:
             names = {str(record.protocol.get("name", "")) for record in loaded.records}
             raise unknown("protocol with records:", protocol, names)

@@ -42,8 +42,6 @@ class MethodInfo(Model):
 
 STUDY_KIND: Final = "user study"
 """The `kind` in the protocol of a user study (`bench study read`)."""
-
-
 INITIAL_WEIGHTS: Final = "initial weights"
 """Role of the student from which a run starts: a part of its recipe, and not of what measured it."""
 
@@ -184,6 +182,11 @@ class Record(Model):
         That is known of records that are loaded beside the tuning's own record (bench/runs/tuning/record.py).
         """
         return self._of_tuning
+
+    @property
+    def result_of(self) -> tuple[str, str, str]:
+        """The run, the task and the networks: of records that agree in these, tables show one."""
+        return self.run_id, self.task, self.networks_sha256
 
     @property
     def own_networks_sha256(self) -> str:

@@ -134,11 +134,6 @@ def training_cost(
     )
 
 
-def sampling_cost(parameters: int | None, network_evaluations: int | None, evaluate_seconds: float) -> Cost:
-    """Return the cost of images without training; what is not known of the network is None."""
-    return _cost(parameters, network_evaluations=network_evaluations, evaluate_seconds=evaluate_seconds)
-
-
 def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance) -> Record:
     """Return the record of a run that raised an error, with the last lines of its metrics file."""
     failed = Failure(
@@ -148,7 +143,7 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
         log_tail=[json.dumps(line) for line in read_lines(run.folder / METRICS)[-5:]],
     )
     iterations = _iterations(run.folder)
-    cost = _cost(
+    cost = sampling_cost(
         parameters_of(prepared.teacher),
         network_evaluations=run.recipe.student_steps,
         iterations=iterations,
@@ -204,14 +199,14 @@ def _last_lines(log: Path, count: int = 20) -> list[str]:
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.exists() else []
 
 
-def _cost(
+def sampling_cost(
     parameters: int | None,
     network_evaluations: int | None,
     evaluate_seconds: float = 0.0,
     iterations: int = 0,
     generated_images: int = 0,
 ) -> Cost:
-    """Return the cost of work without training, or of a failed training."""
+    """Return the cost of images without training, or of a failed training; None for what is not known."""
     return Cost(
         iterations=iterations,
         generator_updates=0,

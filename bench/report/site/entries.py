@@ -56,7 +56,7 @@ def read_entries(folders: Iterable[Path]) -> Entries:
     loaded = load_records(folders)
     found: dict[tuple[str, str, str], tuple[Record, Path]] = {}
     for record, path in zip(loaded.records, loaded.paths, strict=True):
-        found.setdefault((record.run_id, record.task, record.networks_sha256), (record, path))
+        found.setdefault(record.result_of, (record, path))
     taken: set[str] = set()
     entries = []
     for key, (record, path) in found.items():

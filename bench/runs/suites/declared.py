@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
@@ -17,20 +17,22 @@ Seed = int
 """A training seed: 0 to 2^31 - 1."""
 
 
-def made(kind: type[T], entry: Any, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()) -> T:
+NOT_IN_FILE: Mapping[str, bool] = {"in_file": False}
+"""Metadata of a field that no key of the file sets."""
+
+
+def made(kind: type[T], entry: Any, what: str, names: Mapping[str, str] = {}) -> T:
     """Build a part from a table of the file, and check it. `names` are keys that are not called as their field."""
-    require_keys(entry, kind, what, names, given)
+    require_keys(entry, kind, what, names)
     return typed(kind(**{names.get(key, key): value for key, value in entry.items()}), names=names)
 
 
-def require_keys(
-    entry: Any, kind: type, what: str, names: Mapping[str, str] = {}, given: Collection[str] = ()
-) -> None:
-    """Raise TypeError for what is no table, and for an unknown or missing key; `given` are set elsewhere."""
+def require_keys(entry: Any, kind: type, what: str, names: Mapping[str, str] = {}) -> None:
+    """Raise TypeError for what is no table, and for an unknown or missing key."""
     if not isinstance(entry, dict):
         raise TypeError(f"{what} is {entry!r}, which is no table")
     keys = {field: key for key, field in names.items()}
-    known = {keys.get(one.name, one.name): one for one in fields(kind) if one.name not in given}
+    known = {keys.get(one.name, one.name): one for one in fields(kind) if one.metadata != NOT_IN_FILE}
     for key in entry:
         if key not in known:
             raise TypeError(f"{what} has an unknown key {key!r}; {hint(key, known)}")

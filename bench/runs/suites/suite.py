@@ -14,6 +14,7 @@ from bench.runs.argv import plugin_options
 from bench.runs.record import MethodInfo
 from bench.runs.result_files import file_named, file_names, read_toml, unreadable
 from bench.runs.suites.declared import (
+    NOT_IN_FILE,
     Seed,
     entries,
     made,
@@ -69,22 +70,22 @@ class SuiteRow:
     student by validation (`dmd-ttur/best`)."""
     tune: Mapping[str, list[Any]] = field(default_factory=dict)
     """The grid of values that `bench tune` tries for each of these recipe keys; the best ones are this row's."""
-    untuned: bool = False
-    """Whether the grid was not tuned yet, so no run is this row's (bench.runs.suites.settled); not in the file."""
-    recipe: MethodInfo | None = None
+    untuned: bool = field(default=False, metadata=NOT_IN_FILE)
+    """Whether the grid was not tuned yet, so no run is this row's (bench.runs.suites.settled)."""
+    recipe: MethodInfo | None = field(default=None, metadata=NOT_IN_FILE)
     """The method and the recipe of the row's runs now (bench.runs.suites.settled); None if that is not known, as
-    of a method that is not installed; not in the file."""
-    installed: bool = True
-    """Whether the method is known here, without which a suite cannot settle the row; not in the file."""
+    of a method that is not installed."""
+    installed: bool = field(default=True, metadata=NOT_IN_FILE)
+    """Whether the method is known here, without which a suite cannot settle the row."""
 
 
 @dataclass(frozen=True)
 class SuiteScale:
     """The runs and columns of a suite at one scale."""
 
-    suite: str
+    suite: str = field(metadata=NOT_IN_FILE)
     """The suite's name, or the path of its file."""
-    name: str
+    name: str = field(metadata=NOT_IN_FILE)
     task: str
     """Task whose protocol measures everything."""
     seeds: tuple[Seed, ...]
@@ -106,12 +107,12 @@ class SuiteScale:
     """What each training may take, which fixes the iterations of every row; None: the recipes fix them."""
     tuning_seed: Seed = TUNING_SEED
     """Training seed on which the rows' grids are tuned; it is not among `seeds`."""
-    moved: bool = False
-    """Whether the task is another than the suite's own; not in the file."""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    """The user's own recipe values for every row (`--set`); not in the file."""
-    plugins: tuple[Path, ...] = ()
-    """Plug-in files that define methods or tasks of it; not in the file."""
+    moved: bool = field(default=False, metadata=NOT_IN_FILE)
+    """Whether the task is another than the suite's own."""
+    given: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_FILE)
+    """The user's own recipe values for every row (`--set`)."""
+    plugins: tuple[Path, ...] = field(default=(), metadata=NOT_IN_FILE)
+    """Plug-in files that define methods or tasks of it."""
 
     @property
     def plugin_options(self) -> str:
@@ -257,7 +258,7 @@ def _extended(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     """Build one scale from its own values and those of its suite."""
     common = data.pop("set", {})
-    require_keys(data, SuiteScale, f"scale {name!r}", given={"suite", "name", "moved", "given", "plugins"})
+    require_keys(data, SuiteScale, f"scale {name!r}")
     rows = tuple(_row(row, common) for row in data["rows"])
     parts: dict[str, Any] = {
         "rows": rows,
@@ -291,7 +292,7 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
 
 def _row(entry: Mapping[str, Any], common: Mapping[str, Any]) -> SuiteRow:
     """Build one row from its own values and those that are set for all rows."""
-    row = made(SuiteRow, entry, "a row", {"set": "overrides"}, given={"untuned", "recipe", "installed"})
+    row = made(SuiteRow, entry, "a row", {"set": "overrides"})
     row = replace(row, overrides={**common, **row.overrides})
     for key, values in row.tune.items():
         refuse_doubles(values, f"{key} to tune of {row.label!r}")
