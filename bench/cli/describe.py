@@ -11,7 +11,7 @@ import typer
 from bench.cli.completion import described_names, task_names
 from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import CacheOption, PluginOption
-from bench.cli.requirements import need_lines
+from bench.cli.requirements import requirement_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.runs.task_sources import pinned_task
@@ -264,7 +264,8 @@ def _task_data(task: Task, cache: Path | None) -> dict[str, Any]:
             for one in task.baselines.values()
         ],
         "requirements": [
-            {"role": line.role, "text": line.text, "present": line.is_here} for line in need_lines(task, cache)
+            {"role": line.role, "text": line.text, "present": line.is_here}
+            for line in requirement_lines(task, cache)
         ],
         "licences": dict(task.licences),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.options import CacheOption, PluginOption
-from bench.cli.requirements import need_lines
+from bench.cli.requirements import requirement_lines
 from bench.cli.terminal import print
 from bench.core.errors import UserError
 from bench.core.imports import installed_version
@@ -136,7 +136,7 @@ def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
     for entry in catalogue.tasks:
         print(f"  {entry.name}")
         try:
-            lines = need_lines(pinned_task(catalogue, entry.name, cache), cache)
+            lines = requirement_lines(pinned_task(catalogue, entry.name, cache), cache)
         except UserError as error:
             complete = False
             print(f"    BROKEN  {error}")

@@ -80,7 +80,7 @@ def prepare(
     threads: ThreadsOption = 1,
     plugin: PluginOption = [],
 ) -> None:
-    """Make or find all that a task needs, each cached by content, and print its size and hash."""
+    """Make or find all that a task requires, each cached by content, and print its size and hash."""
     from bench.runs.registry import load_catalogue
 
     catalogue = load_catalogue(plugin)
@@ -131,7 +131,7 @@ def prepare(
         assets += _teacher_references(catalogue, prepared, progress)
     for asset in assets:
         print(f"{asset.role:<20}{human_size(asset.bytes):>10}  sha256 {asset.sha256[:16]}  {asset.path or ''}")
-    _print_missing(need for need in chosen.missing(inputs) if need.for_training)
+    _print_missing(one for one in chosen.missing(inputs) if one.for_training)
 
 
 def _pin_extractors(
@@ -165,9 +165,9 @@ def _teacher_references(catalogue: Catalogue, prepared: PreparedTask, progress: 
     return prepared.data[before:]
 
 
-def _print_missing(needs: Iterable[Requirement]) -> None:
-    for need in needs:
-        print(f"{need.role:<20}   missing  {need.what}: {need.fix}")
+def _print_missing(missing: Iterable[Requirement]) -> None:
+    for one in missing:
+        print(f"{one.role:<20}   missing  {one.what}: {one.fix}")
 
 
 def refuse_special(inputs: Sources, weights: Mapping[str, Path]) -> None:

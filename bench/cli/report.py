@@ -158,7 +158,7 @@ def _of_suite(
     """Return a suite's table at a scale, on its own task or another. Raises UserError for unknown names."""
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
-    from bench.report.todo import work_of
+    from bench.report.todo import pending_of
     from bench.runs.suites.settled import settled
     from bench.runs.suites.suite import load_suite
 
@@ -177,8 +177,8 @@ def _of_suite(
 
         return suite_logs(part, recorded)
 
-    work = work_of(part, runs, state_lookup(runs))
-    return _Shown([suite_table(suite, suite.paper_table(), records, part, work)], logs, suite.curves)
+    pending = pending_of(part, runs, state_lookup(runs))
+    return _Shown([suite_table(suite, suite.paper_table(), records, part, pending)], logs, suite.curves)
 
 
 def _of_tasks(recorded: Sequence[Found], task: str | None, runs: Path) -> _Shown:

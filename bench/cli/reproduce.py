@@ -137,7 +137,7 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
     from bench.report.figures import progress_figure, suite_logs
     from bench.report.sides import Found
     from bench.report.table import suite_table
-    from bench.report.todo import work_of
+    from bench.report.todo import pending_of
     from bench.runs.records import load_records
 
     part, task = plan.scale, plan.task.name
@@ -146,8 +146,8 @@ def _print_table(plan: SuitePlan, suite: Suite, runs: Sequence[Run]) -> None:
         folders += (plan.root / task).glob(f"{student.checkpoint}-*")
     loaded = load_records(folders)
     records = loaded.records
-    paper, work = suite.paper_table(), work_of(part, plan.root, state_lookup(plan.root))
-    print_tables([suite_table(suite, paper, records, part, work)])
+    paper, pending = suite.paper_table(), pending_of(part, plan.root, state_lookup(plan.root))
+    print_tables([suite_table(suite, paper, records, part, pending)])
     logs = suite_logs(part, map(Found, records, loaded.paths)) if paper is None else {}
     if logs:
         figure = plan.root / f"{suite.name}-{part.name}.png"

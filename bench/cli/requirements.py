@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.task.base import Task
 
 
-class NeedLine(NamedTuple):
+class RequirementLine(NamedTuple):
     """One requirement of a task: its role, and its path or the command that gets it."""
 
     role: str
@@ -20,13 +20,13 @@ class NeedLine(NamedTuple):
     is_here: bool
 
 
-def need_lines(task: Task, cache: Path | None) -> list[NeedLine]:
+def requirement_lines(task: Task, cache: Path | None) -> list[RequirementLine]:
     """Return the requirements of a task; if they cannot be looked up, one line shows the error."""
     try:
-        needs = task.requirements(sources_of(task, cache))
+        found = task.requirements(sources_of(task, cache))
     except UserError as error:
-        return [NeedLine("data", f"BROKEN  {error}", False)]
+        return [RequirementLine("data", f"BROKEN  {error}", False)]
     return [
-        NeedLine(one.role, f"{one.what}: {one.path or f'MISSING; fix: {one.fix}'}", one.path is not None)
-        for one in needs
+        RequirementLine(one.role, f"{one.what}: {one.path or f'MISSING; fix: {one.fix}'}", one.path is not None)
+        for one in found
     ]

@@ -107,25 +107,25 @@ def _row(one: Located, metrics: list[str], tasks: Mapping[str, str]) -> dict[str
 
 
 def _task_rows(task: Task, cache: Path | None, known: set[str]) -> Iterable[dict[str, Any]]:
-    """Return the weights that a task pins for itself: its teacher, and what else it reads and needs."""
+    """Return the weights that a task pins for itself: its teacher, and what else it reads."""
     from bench.runs.task_sources import sources_of
 
-    for need in task.requirements(sources_of(task, cache)):
-        if need.role in {"teacher", *task.weight_names} - known:
+    for one in task.requirements(sources_of(task, cache)):
+        if one.role in {"teacher", *task.weight_names} - known:
             yield {
-                "name": need.role,
-                "files": need.what,
+                "name": one.role,
+                "files": one.what,
                 "extractors": [],
                 "metrics": [],
                 "tasks": {},
-                "place": "pinned" if need.path is not None else "not here",
-                "path": need.path,
+                "place": "pinned" if one.path is not None else "not here",
+                "path": one.path,
                 "sha256": "",
                 "published_sha256": "",
-                "bytes": None if need.path is None else folder_size(need.path),
-                "licence": task.licences.get(need.role, "see its source"),
+                "bytes": None if one.path is None else folder_size(one.path),
+                "licence": task.licences.get(one.role, "see its source"),
                 "source": f"task {task.name}",
-                "command": need.fix,
+                "command": one.fix,
             }
 
 

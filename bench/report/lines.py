@@ -83,9 +83,9 @@ class Line:
             return [f"it is sampled in {record.cost.network_evaluations} steps and not {self.steps}"]
         return self._other_values(record.method)
 
-    def is_worked_on(self, work: PendingRun) -> bool:
+    def waits_for(self, pending: PendingRun) -> bool:
         """Whether a pending run has this line's method and recipe."""
-        return self._takes(work.kind, work.planned, work.seed)
+        return self._takes(pending.kind, pending.planned, pending.seed)
 
     def _takes(self, kind: str, method: MethodInfo, seed: int | None) -> bool:
         if self.untuned or not self._is_of(kind, method, seed):

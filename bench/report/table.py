@@ -88,11 +88,11 @@ def suite_table(
     paper: PaperTable | None,
     records: Sequence[Record],
     scale: str | SuiteScale,
-    unfinished: Sequence[PendingRun] = (),
+    pending: Sequence[PendingRun] = (),
 ) -> ReportTable:
     """Compile a suite's table at a scale, by name or with changes, from the records of the scale's task.
 
-    `unfinished` are the pending runs on that task. Raises UserError for an unknown scale or row of the paper.
+    `pending` are the pending runs on that task. Raises UserError for an unknown scale or row of the paper.
     """
     chosen = suite.scale(scale) if isinstance(scale, str) else scale
     measured = [record for record in records if not is_study(record.protocol)]  # no suite asks people
@@ -100,8 +100,8 @@ def suite_table(
     assigned, filled = Assigned.to(suite_lines(chosen, paper, records), of_task), FilledRecipes.among(records)
     title = f"{suite.title}: {chosen.task}"
     compared = chosen.budget is not None
-    table = _compile(title, chosen.task, assigned, chosen.columns, paper, unfinished, filled, compared)
-    missing = tuple(left_of(assigned, chosen, unfinished))
+    table = _compile(title, chosen.task, assigned, chosen.columns, paper, pending, filled, compared)
+    missing = tuple(left_of(assigned, chosen, pending))
     left = tuple(left_text(one, markdown) for one in missing)
     note = " ".join(filter(None, [chosen.note, over_budget(chosen, assigned), table.note, left_out(assigned)]))
     return replace(table, note=note, left=left, missing=missing, name=f"{suite.name}-{chosen.name}")
@@ -134,7 +134,7 @@ def _compile(
     assigned: Assigned,
     columns: Sequence[str] | None,
     paper: PaperTable | None,
-    unfinished: Sequence[PendingRun],
+    pending: Sequence[PendingRun],
     filled: FilledRecipes,
     compared_costs: bool = False,
 ) -> ReportTable:
@@ -154,7 +154,7 @@ def _compile(
         here = [
             (line, {"task": task} | row)
             for number, line in enumerate(assigned.lines)
-            for row in _rows(number, line, rows, unfinished)
+            for row in _rows(number, line, rows, pending)
         ]
         made = [r for r in used if (r.protocol_sha256, r.networks_sha256) == key]
         if columns is None:  # a suite shows its missing rows; a task has no list of rows that should be there
@@ -181,7 +181,7 @@ def _without_students(by_protocol: Mapping[tuple[str, str], Sequence[Mapping[str
 
 
 def _rows(
-    number: int, line: Line, rows: list[dict[str, Any]], unfinished: Sequence[PendingRun]
+    number: int, line: Line, rows: list[dict[str, Any]], pending: Sequence[PendingRun]
 ) -> list[dict[str, Any]]:
     """Return the summary rows of one line; a line without records has one row with its pending runs."""
     found = [row for row in rows if row["line"] == number]
@@ -192,8 +192,8 @@ def _rows(
     if rows:
         nothing |= {key: rows[0][key] for key in ("protocol", "protocol_sha256", "networks_sha256", "smoke")}
     protocol = rows[0]["protocol"] if rows else None
-    at_work = [work for work in unfinished if line.is_worked_on(work) and protocol in (None, work.protocol)]
-    return [nothing | {"work": "; ".join(dict.fromkeys(str(work) for work in at_work))}]
+    own = [one for one in pending if line.waits_for(one) and protocol in (None, one.protocol)]
+    return [nothing | {"work": "; ".join(dict.fromkeys(map(str, own)))}]
 
 
 def _heading(row: dict[str, Any], protocols: int) -> str:

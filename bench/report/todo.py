@@ -16,13 +16,13 @@ from bench.runs.suites.settled import tune_command
 from bench.runs.suites.suite import SuiteScale
 
 
-def work_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingRun]:
+def pending_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingRun]:
     """Return the pending runs of a suite's scale; its students are on the task that trains them."""
     found = pending_runs(root, scale.task, lookup)
     if scale.trained_on is None:
         return found
-    students = (work for work in pending_runs(root, scale.trained_on, lookup) if work.kind == "method")
-    return [*(work for work in found if work.kind == "baseline"), *students]
+    students = (one for one in pending_runs(root, scale.trained_on, lookup) if one.kind == "method")
+    return [*(one for one in found if one.kind == "baseline"), *students]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Left:
     """What makes them, as markdown; empty if they are being made."""
 
 
-def left_of(assigned: Assigned, scale: SuiteScale, work: Sequence[PendingRun]) -> list[Left]:
+def left_of(assigned: Assigned, scale: SuiteScale, pending: Sequence[PendingRun]) -> list[Left]:
     """Return the missing results of each line by their state.
 
     The records are of the scale's task. If the scale has a protocol, only records under it count.
@@ -54,14 +54,14 @@ def left_of(assigned: Assigned, scale: SuiteScale, work: Sequence[PendingRun]) -
         for seed in scale.seeds if line.kind == "method" else (None,) * (line.kind == "baseline"):
             last = newest.get((number, seed))
             if last is None or last.error is not None:
-                states.setdefault(_state(line, seed, last, work), []).append(seed)
+                states.setdefault(_state(line, seed, last, pending), []).append(seed)
         left += [_left(line, state, seeds, scale) for state, seeds in states.items()]
     return left
 
 
-def _state(line: Line, seed: int | None, record: Record | None, work: Sequence[PendingRun]) -> str:
-    for one in work:
-        if one.seed == seed and line.is_worked_on(one):
+def _state(line: Line, seed: int | None, record: Record | None, pending: Sequence[PendingRun]) -> str:
+    for one in pending:
+        if one.seed == seed and line.waits_for(one):
             return str(one)
     return f"failed: {record.error.type}" if record and record.error else "missing"
 

@@ -45,8 +45,8 @@ class Entry(Generic[T]):
         if self.thing is None:
             assert self.point is not None
             who = f"{self.name!r} from {self.origin}"
-            mend = f"install what it lacks, or {_uninstall(self.origin)}"
-            with unchanged_process(who), importing(lambda _: f"{who} cannot be loaded", mend):
+            fix = f"install what is missing, or {_uninstall(self.origin)}"
+            with unchanged_process(who), importing(lambda _: f"{who} cannot be loaded", fix):
                 named = self.point.load()
             self.thing = self.kind.taken(named, self.name, self.origin)
             if self.thing is None:
@@ -92,9 +92,9 @@ class Registry(Generic[T]):
             raise UserError(f"{entry.origin}: the {kind} name {entry.name!r} is not valid; fix: give it {NAMES}")
         other = self.entries.get(entry.name)
         if other is not None:
-            mend = "rename one of them, or leave one out" if entry.point is None else _uninstall(entry.origin)
+            fix = "rename one of them, or leave one out" if entry.point is None else _uninstall(entry.origin)
             used = f"by {other.origin} and by {entry.origin}"
-            raise UserError(f"the {kind} name {entry.name!r} is used twice: {used}; fix: {mend}")
+            raise UserError(f"the {kind} name {entry.name!r} is used twice: {used}; fix: {fix}")
         self.entries[entry.name] = entry
 
     def find(self, name: str) -> Entry[T]:

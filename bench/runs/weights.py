@@ -108,7 +108,7 @@ def task_pins(task: Task, cache: Path) -> dict[str, PinnedAsset]:
 
 def pinned_for(task: Task, sources: Sources) -> dict[str, Path]:
     """Return the weights pinned for every task that a task requires and has not pinned for itself."""
-    missing = {need.role for need in task.missing(sources)} if task.weight_names else set()
+    missing = {one.role for one in task.missing(sources)} if task.weight_names else set()
     pinned = read_pinned(sources.cache)
     wanted = [name for name in task.weight_names if ROLES.get(name, name) in missing]
     return {name: pinned[name].path for name in wanted if name in pinned}

@@ -16,7 +16,7 @@ from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Chart, Page, Site
 from bench.report.site.suite_charts import curve_charts, interval_charts
 from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
-from bench.report.todo import Left, command, left_of, work_of
+from bench.report.todo import Left, command, left_of, pending_of
 from bench.runs.record import is_study
 from bench.runs.states.pending import StateLookup
 from bench.runs.suites.paper_tables import PaperColumn, PaperTable
@@ -71,10 +71,10 @@ def part_of(site: Site, suite: Suite, paper: PaperTable | None, scale: SuiteScal
         _table(scale, paper, lines, board, owned, first=number == 0)
         for number, (board, owned) in enumerate((board, owned) for board, owned in found if owned)
     ]
-    work = work_of(scale, site.runs, lookup)
+    pending = pending_of(scale, site.runs, lookup)
     records = [entry.record for entry in site.entries_of(scale.task) if not is_study(entry.record.protocol)]
     assigned = Assigned.to(lines, records)
-    left = left_of(assigned, scale, work)
+    left = left_of(assigned, scale, pending)
     notes = [over_budget(scale, assigned), left_out(assigned), of_other_protocols(assigned, scale.protocol)]
     curves = list(curve_charts(site, suite.curves, lines, [owned for _, owned in found]))
     charts = [*curves, *interval_charts(scale, tables)]

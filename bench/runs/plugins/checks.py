@@ -34,8 +34,8 @@ def importing(tell: Callable[[BaseException], str], fix: str = "") -> Iterator[N
     except (Stopped, Interrupted):
         raise
     except BaseException as error:
-        mend = f"; fix: {fix}" if fix else ""
-        raise UserError(f"{tell(error)}: {type(error).__name__}: {_message(error)}{mend}") from error
+        what = f"{tell(error)}: {type(error).__name__}: {_message(error)}"
+        raise UserError(f"{what}; fix: {fix}" if fix else what) from error
 
 
 def _message(error: BaseException) -> str:

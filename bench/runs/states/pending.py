@@ -43,7 +43,7 @@ class PendingRun:
 def pending_runs(root: Path, task: str, lookup: StateLookup = run_state) -> list[PendingRun]:
     """Return the pending runs of a task, sorted by folder; a run that is being repeated counts."""
     folders = sorted(path.parent for path in (root / task).glob(f"*/{PLAN}"))
-    return [work for folder in folders if (work := read_pending(folder, lookup)) is not None]
+    return [one for folder in folders if (one := read_pending(folder, lookup)) is not None]
 
 
 def read_pending(folder: Path, lookup: StateLookup = run_state) -> PendingRun | None:

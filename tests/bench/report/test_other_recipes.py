@@ -92,7 +92,7 @@ def test_a_pending_run_of_an_earlier_recipe_is_not_the_rows(make_record: Make, s
     at = RunState(Path(), "running")
     now = make_record(now=True)
     for method, is_row in ((now.method, True), (other(now, ema_decay=0.5), False)):
-        assert dmd2.is_worked_on(PendingRun("method", method, "fashion", 0, at)) is is_row
+        assert dmd2.waits_for(PendingRun("method", method, "fashion", 0, at)) is is_row
 
 
 def test_a_row_whose_method_is_not_installed_has_the_records_with_its_values(make_record: Make) -> None:

@@ -12,7 +12,7 @@ from bench.core.locks import locked
 from bench.report.lines import Assigned, suite_lines
 from bench.report.render import to_markdown
 from bench.report.table import suite_table
-from bench.report.todo import left_of, left_text, work_of
+from bench.report.todo import left_of, left_text, pending_of
 from bench.runs.record import Record
 from bench.runs.states import attempts
 from bench.runs.states.pending import PendingRun, pending_runs
@@ -90,7 +90,7 @@ def test_a_run_whose_folder_is_locked_is_running(tmp_path: Path) -> None:
 def test_a_queued_run_has_no_command(tmp_path: Path) -> None:
     begun(tmp_path)
     scale = load_suite("table3").scale("micro")
-    work = work_of(scale, tmp_path, lambda folder: RunState(folder, "queued", reason="Priority"))
+    work = pending_of(scale, tmp_path, lambda folder: RunState(folder, "queued", reason="Priority"))
     assert left([], work)["GAN only"][0] == " 0: queued: Priority"
 
 
@@ -138,7 +138,7 @@ def test_students_that_another_task_trains_are_looked_for_there(tmp_path: Path) 
     begun(tmp_path, "dmd2-4step", task="coco10k")
     begun(tmp_path, "teacher-cfg6", None, task="coco10k")  # there it is another evaluation
     begun(tmp_path, "lcm-4", None, task="partiprompts")
-    found = work_of(load_suite("table6").scale("paper"), tmp_path, run_state)
+    found = pending_of(load_suite("table6").scale("paper"), tmp_path, run_state)
     assert [work.method for work in found] == ["lcm-4", "dmd2-4step"]
 
 
