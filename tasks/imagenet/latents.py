@@ -10,8 +10,7 @@ from torch import Tensor
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.core.files import digest, folder_sha256, path_sha256
-from bench.core.made import made_once
+from bench.core.files import digest, folder_sha256
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.data.imagenet.classes import ClassImages
@@ -19,7 +18,7 @@ from bench.data.imagenet.detect import open_source
 from bench.data.text.latents import pack_latents
 from bench.data.text.packed import open_latents
 from bench.models.backbones.dit import DiTDenoiser, SiTDenoiser
-from bench.models.saved import load_denoiser, save_denoiser
+from bench.models.saved import load_denoiser
 from bench.models.text.latents import LatentSpace
 from bench.models.weights.class_transformers import load_class_transformer
 from bench.models.weights.folders import load_network, unknown_options
@@ -27,6 +26,7 @@ from bench.task.declaration import Sources
 from bench.task.verified import verified
 from tasks.imagenet.measures import MeasuredImageNet, pin_measures
 from tasks.imagenet.task import VAE, LatentImageNetTask, PinnedAsset, PinnedImageNet
+from tasks.imagenet.teachers import pinned_teacher
 
 CROP = "adm"
 """The rule by which DiT and SiT crop their training images."""
@@ -66,21 +66,13 @@ def _vae(folder: Path, progress: Progress) -> PinnedAsset:
 
 
 def _teacher(task: LatentImageNetTask, source: Path, cache: Path, progress: Progress) -> PinnedAsset:
-    """Convert published weights once, to a folder that is named by the hash of their bytes."""
     loaded = load_class_transformer(source, task.teacher_family)
     if loaded.denoiser.classes != task.classes:
         raise UserError(
             f"{source} is a network for {loaded.denoiser.classes} classes, but task {task.name!r} has "
             f"{task.classes}; fix: name another teacher"
         )
-    for line in unknown_options(source):
-        progress.note(line)
-    made_of = path_sha256(loaded.source)
-    folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
-    with made_once(folder) as missing:
-        if missing:
-            save_denoiser(loaded.denoiser, folder)
-    return PinnedAsset(str(folder), folder_sha256(folder), f"{source.name} ({loaded.format})")
+    return pinned_teacher(task.name, loaded, source, cache, progress)
 
 
 def _data(

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from bench.core.errors import UserError
-from bench.core.files import folder_sha256, path_sha256
-from bench.core.made import made_once
+from bench.core.files import folder_sha256
 from bench.core.progress import Progress
 from bench.data.imagenet.pack import pack
 from bench.data.imagenet.packed import open_packed
@@ -19,14 +18,14 @@ from bench.features.references.make import RealImages, array_images
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
-from bench.models.saved import load_denoiser, no_such_sampler, save_denoiser
+from bench.models.saved import load_denoiser, no_such_sampler
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
 from bench.models.weights.export import export_student
-from bench.models.weights.folders import unknown_options
 from bench.task.declaration import Sources
 from bench.task.verified import verified
 from tasks.imagenet.measures import MeasuredImageNet, pin_measures
 from tasks.imagenet.task import ImageNetTask, PinnedAsset, PinnedImageNet
+from tasks.imagenet.teachers import pinned_teacher
 
 
 def pin(task: ImageNetTask, sources: Sources, progress: Progress) -> None:
@@ -54,7 +53,6 @@ def _data(task: ImageNetTask, source: Path, sources: Sources, progress: Progress
 
 
 def _teacher(task: ImageNetTask, source: Path, cache: Path, progress: Progress) -> PinnedAsset:
-    """Convert published weights once, to a folder that is named by the hash of their bytes."""
     loaded = load_edm_denoiser(source, preconditioning="edm" if source.is_dir() else None)
     found, classes = loaded.denoiser.sample_shape, loaded.denoiser.classes
     if found != task.image_shape or classes != task.classes:
@@ -62,14 +60,7 @@ def _teacher(task: ImageNetTask, source: Path, cache: Path, progress: Progress) 
             f"{source} is a network for images {list(found)} of {classes} classes, but task "
             f"{task.name!r} has {list(task.image_shape)} and {task.classes}; fix: name another teacher"
         )
-    for line in unknown_options(source):
-        progress.note(line)
-    made_of = path_sha256(loaded.source)
-    folder = cache / "teachers" / f"{task.name}-{made_of[:12]}"
-    with made_once(folder) as missing:
-        if missing:
-            save_denoiser(loaded.denoiser, folder)
-    return PinnedAsset(str(folder), folder_sha256(folder), f"{source.name} ({loaded.format})")
+    return pinned_teacher(task.name, loaded, source, cache, progress)
 
 
 def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -> PreparedImageNet:

@@ -51,7 +51,7 @@ class CLIPScorer:
         preprocess: Callable[[Image], Tensor],
         protocol: CLIPProtocol,
         weights: FoundWeights,
-        batch_size: int = 32,
+        batch_size: int,
     ) -> None:
         """Take open_clip's parts; the `model` is in evaluation mode on its device."""
         self.model = model

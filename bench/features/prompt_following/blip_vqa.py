@@ -27,7 +27,7 @@ MOST_TOKENS = 10
 class BLIPAnswers:
     """BLIP's most likely answer, word by word, to each question about an image."""
 
-    def __init__(self, network: Any, processor: Any, batch_size: int = 16) -> None:
+    def __init__(self, network: Any, processor: Any, batch_size: int) -> None:
         """Take transformers' BlipForQuestionAnswering, in evaluation mode, and its BlipProcessor."""
         self.network = network
         self.processor = processor

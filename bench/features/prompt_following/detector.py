@@ -38,7 +38,7 @@ SOURCE = "facebook/mask2former-swin-small-coco-instance"
 class ObjectDetector:
     """A detector of COCO's 80 kinds of objects."""
 
-    def __init__(self, network: Any, names: Mapping[int, str], side: int = SIDE) -> None:
+    def __init__(self, network: Any, names: Mapping[int, str], side: int) -> None:
         """Take transformers' Mask2FormerForUniversalSegmentation, in evaluation mode, and GenEval's names."""
         self.network = network
         self.names = names

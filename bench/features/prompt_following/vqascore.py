@@ -67,7 +67,7 @@ class VQAScorer:
         return torch.exp(rows.mean(dim=1)).cpu().double().numpy()
 
 
-def load_vqascore(folder: Path, device: torch.device | str = "cpu", batch_size: int = 8) -> VQAScorer:
+def load_vqascore(folder: Path, device: torch.device | str = "cpu") -> VQAScorer:
     """Read a folder with a network (safetensors) and its processor. Raises UserError if it is another network."""
     from bench.models.weights.folders import load_network
 
@@ -83,7 +83,7 @@ def load_vqascore(folder: Path, device: torch.device | str = "cpu", batch_size: 
         processor = transformers.InstructBlipProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers, tokenizers and json raise many types
         raise UserError(f"{folder} has no processor of InstructBLIP: {first_line(error)}; fix: {fix}") from error
-    return VQAScorer(network.to(device), processor, batch_size)
+    return VQAScorer(network.to(device), processor)
 
 
 @dataclass(frozen=True)

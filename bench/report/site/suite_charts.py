@@ -9,6 +9,7 @@ from typing import Any
 from bench.core.errors import UserError
 from bench.metrics.titles import shown_title
 from bench.report.lines import Line
+from bench.report.progress import read_progress
 from bench.report.site.boards import Variant
 from bench.report.site.charts import Interval, Series, interval_chart, line_chart
 from bench.report.site.charts.axis import is_wide
@@ -81,8 +82,6 @@ def _seeds(counts: AbstractSet[int]) -> str:
 
 def _logs(site: Site, owned: Sequence[Mapping[int, Sequence[Variant]]], number: int) -> list[list[dict[str, Any]]]:
     """Return the training logs of a line's runs; one that cannot be read is a problem of the site."""
-    from bench.report.progress import read_progress
-
     logs = []
     for path in dict.fromkeys(
         entry.evidence.curves
