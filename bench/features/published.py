@@ -18,6 +18,7 @@ from bench.features.scoring import (
     CLIP_BIGG14,
     CLIP_G14_DMD2,
     LPIPS_VGG,
+    OPEN_CLIP,
     PREFERENCES,
     CLIPProtocol,
     DiversityProtocol,
@@ -191,7 +192,7 @@ DINOV2 = DINOv2Extractor(
 
 
 def _clip(protocol: CLIPProtocol, name: str) -> CLIPExtractor:
-    weights = Weights(name, "open_clip_pytorch_model.bin or .safetensors", protocol.source, "MIT")
+    weights = Weights(name, OPEN_CLIP, protocol.source, "MIT")
     return CLIPExtractor(
         name, f"{protocol.architecture} of open_clip", (weights,), CENTRE, "a score", protocol=protocol
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.features.base import FeatureExtractor, Weights
-from bench.features.scoring import CLIP_L14, CLIP_L14_336, CLIPProtocol
+from bench.features.scoring import CLIP_L14, CLIP_L14_336, OPEN_CLIP, CLIPProtocol
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bench.features.batch import Extract
     from bench.features.known import KnownImages
 
-OPEN_CLIP = "open_clip_pytorch_model.bin or open_clip_model.safetensors"
 BICUBIC = "centre square in full resolution, Pillow's bicubic to {side} x {side}, CLIP's mean and deviation"
 
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.core.errors import unknown
+from bench.features.files import TRUNKS
 
-LPIPS_TRUNK = "torchvision's vgg16-397923af.pth, https://download.pytorch.org/models/vgg16-397923af.pth"
+LPIPS_TRUNK = f"torchvision's {TRUNKS['vgg'].name}, {TRUNKS['vgg'].url}"
 """The file, with its address, of the network that LPIPS reads as a regression's distance."""
+OPEN_CLIP = "open_clip_pytorch_model.bin or open_clip_model.safetensors"
+"""The names of the files in which open_clip's networks are published."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.core.errors import UserError, unknown
+from bench.core.errors import unknown
 from bench.core.extras import optional_module
 from bench.core.files import file_sha256
 from bench.features.precision import frozen_network
@@ -129,18 +129,13 @@ class CLIPScorer:
 
 
 def load_clip(
-    protocol: CLIPProtocol, weights: Path | None, *, device: torch.device | str = "cpu", batch_size: int = 32
+    protocol: CLIPProtocol, weights: Path, *, device: torch.device | str = "cpu", batch_size: int = 32
 ) -> CLIPScorer:
     """Read a network from its published file (torch or safetensors); only tensors are read.
 
     The publishers give no hash, and the same weights come in several files: the scorer records the hash of this
     file. Raises UserError if there is no file, it is damaged, or it contains another network.
     """
-    if weights is None:
-        raise UserError(
-            f"the weights {protocol.pretrained!r} of {protocol.architecture} for {protocol.name} are missing; "
-            f"fix: name open_clip_pytorch_model.bin or .safetensors from {protocol.source}"
-        )
     open_clip = optional_module("open_clip", "a CLIP score", "text")
     config = open_clip.get_model_config(protocol.architecture)
     if config is None:
