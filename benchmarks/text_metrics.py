@@ -158,7 +158,6 @@ def reference() -> tuple[np.ndarray, np.ndarray]:
 
 def stream(count: int, architecture: str) -> None:
     """Time both sides block by block, and compare the distances of features and the scores."""
-    from cleanfid.fid import frechet_distance as clean_fid_distance
     from cleanfid.inception_torchscript import InceptionV3W
 
     network, scorer, prompts = random_inception(), clip_scorer(architecture), captions(count)
@@ -203,7 +202,7 @@ def stream(count: int, architecture: str) -> None:
     for name, sums in (("FID", ours.whole), ("patch FID", ours.patches)):
         features = np.concatenate(theirs[name])
         slow, distance = seconds(
-            lambda f=features: clean_fid_distance(f.mean(axis=0), np.cov(f, rowvar=False), mean, cov)
+            lambda f=features: through_sqrtm((f.mean(axis=0), np.cov(f, rowvar=False)), (mean, cov))
         )
         fast, found = seconds(lambda s=sums: frechet_distance(s.mean, s.covariance, mean, cov).value)
         whole, parts = whole + slow, parts + fast

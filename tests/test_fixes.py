@@ -20,7 +20,7 @@ MADE_BY_BENCH = {
     "bench/data/imagenet/pack.py": "packed images in the cache",
     "bench/data/packed_folder.py": "a packed data set in the cache",
     "bench/data/text/latents.py": "packed latents in the cache",
-    "bench/evaluation/evaluator.py": "the file of one repetition of an evaluation",
+    "bench/evaluation/repetition.py": "the file of one repetition of an evaluation",
     "bench/evaluation/teacher_images.py": "the teacher's images in the cache",
     "bench/features/pinned.py": "the note in the cache of which weights were named",
     "bench/features/references/store.py": "a reference in the cache",

@@ -67,7 +67,7 @@ class TextBaseline(Baseline):
         return self.guidance_scale > 1 and not self.embedded_guidance
 
     @property
-    def settingsby_name(self) -> Mapping[str, Any]:
+    def settings_by_name(self) -> Mapping[str, Any]:
         return {"solver": self.scheduler, "steps": self.steps, "guidance": self.guidance_scale}
 
     @property

@@ -110,7 +110,7 @@ def test_what_is_compressed_on_the_way_is_not_unpacked_and_has_another_hash(site
         ("long", r"longer than 8\.0 KiB"),
         ("circle", "HTTP Error 302: .*infinite loop"),
         ("no-address", "Invalid IPv6 URL"),
-        ("no-host", "label empty or too long"),
+        ("no-host", "label (empty or )?too long"),
         ("file", "Redirection to url 'file:///etc/hostname' is not allowed"),
         ("garbage", r"BadStatusLine: \\x00ÿ\\x1b"),
         ("unavailable", "HTTP Error 503: Service Unavailable"),

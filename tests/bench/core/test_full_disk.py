@@ -66,7 +66,7 @@ def test_torchs_writer_on_a_disk_that_is_really_full(tmp_path: Path) -> None:
             torch.save(torch.zeros(10**6), path)
         assert not list(tmp_path.iterdir())
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize("written", ["torch.save(torch.zeros(10**6), path)", "path.write_bytes(bytes(10**6))"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clean_fid import clean_fid
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
@@ -106,7 +107,7 @@ def test_uint8_is_rounded_and_clipped() -> None:
 
 
 def test_fd_of_the_stream_is_fd_of_all_features_at_once(tiny: PreparedTask) -> None:
-    fid = pytest.importorskip("cleanfid.fid", reason="clean-fid is not installed")
+    fid = clean_fid()
     protocol = replace(tiny.task.protocol, samples=300)
     sampler = few_step_sampler(tiny.teacher, [999])
     batches = [generate(sampler, tiny, protocol, 0, start, start + 50) for start in range(0, 300, 50)]

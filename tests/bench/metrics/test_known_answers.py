@@ -55,7 +55,10 @@ def test_the_inception_score_is_torch_fidelitys() -> None:
 
 def roots_of_each(cov1: np.ndarray, cov2: np.ndarray) -> Any:
     """The trace of C1^(1/2) C2^(1/2): equal to that of (C1 C2)^(1/2) only where the two commute."""
-    return float(np.trace(sqrtm(cov1).real @ sqrtm(cov2).real)), (1.0, 0, False)
+    roots = [
+        (vectors * np.sqrt(values.clip(0))) @ vectors.T for values, vectors in map(np.linalg.eigh, (cov1, cov2))
+    ]
+    return float(np.trace(roots[0] @ roots[1])), (1.0, 0, False)
 
 
 def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clean_fid import clean_fid
 from inception_files import photographs
 from PIL import Image
 from torch import Tensor, nn
@@ -250,7 +251,7 @@ def both(
 
 def test_fid_of_our_stream_is_clean_fids(both: tuple[Tensor, np.ndarray]) -> None:
     """Their network on the same weights, their covariance and their matrix square root; 24 features, 28 images."""
-    fid = pytest.importorskip("cleanfid.fid")
+    fid = clean_fid()
     ours, theirs = (features[:, :24] for features in both)
     expected = fid.fid_from_feats(theirs[:28], theirs[28:])
     assert streamed_fid(ours[:28], ours[28:]) == pytest.approx(expected, rel=1e-6)
@@ -258,7 +259,7 @@ def test_fid_of_our_stream_is_clean_fids(both: tuple[Tensor, np.ndarray]) -> Non
 
 def test_with_fewer_images_than_features_the_square_root_is_what_differs(both: tuple[Tensor, np.ndarray]) -> None:
     """Their features give our number in our formula; scipy's square root of a singular matrix is 1e-5 off."""
-    fid = pytest.importorskip("cleanfid.fid")
+    fid = clean_fid()
     ours, theirs = both
     value = streamed_fid(ours[:28], ours[28:])
     assert value == pytest.approx(
