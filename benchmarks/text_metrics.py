@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from frechet import through_sqrtm
 from PIL import Image
 from text_networks import (
     BATCH,
