@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -239,6 +240,15 @@ class BaselineRun(Untrained):
     def sampler(self) -> dict[str, Any]:
         """Return the sampler's values for the record."""
         return asdict(self.baseline)
+
+
+def published_name(path: Path) -> str:
+    """Return the name of published weights: that of their file, without its suffix, or of their folder.
+
+    Of a link it is the link's own: in the hub's cache files are links to others that are named by their hashes.
+    """
+    named = Path(os.path.abspath(path))  # `.` has no name
+    return named.name if named.is_dir() else named.stem
 
 
 @dataclass(frozen=True)

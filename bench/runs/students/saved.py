@@ -17,7 +17,7 @@ from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.runs.evidence.files import SUFFIXES
-from bench.runs.plan import PublishedRun
+from bench.runs.plan import PublishedRun, published_name
 from bench.runs.provenance import provenance
 from bench.runs.recipes import FILE_DIGITS
 from bench.runs.recording import of_the_best, under_another_protocol
@@ -110,9 +110,8 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
     sha256 = path_sha256(path)
     student, indices = loaded_student(runner.prepared, path, steps, start)
     if path == checkpoint and not (path / DESCRIPTION).is_file():
-        name = (path if path.is_dir() else path.with_suffix("")).resolve().name
         described = few_step_sampler(student, indices).description
-        published = PublishedRun(runner.prepared.task, runs, name, sha256, described)
+        published = PublishedRun(runner.prepared.task, runs, published_name(path), sha256, described)
         record = runner.published(published, student, indices)
         return Measured(record.metrics, published.record)
     if runner.keep and path == checkpoint:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import UserError
-from bench.runs.plan import BaselineRun, Run
+from bench.runs.plan import BaselineRun, Run, published_name
 from bench.runs.planning import plan_run
 from bench.runs.records import load_records, other_protocol_path
 from bench.runs.registry import Catalogue
@@ -87,14 +87,14 @@ class SuitePlan:
             (student, path)
             for student in self.scale.published
             for path in entries
-            if fnmatchcase(path.name if path.is_dir() else path.stem, student.checkpoint)
+            if fnmatchcase(published_name(path), student.checkpoint)
         ]
 
     def is_measured(self, student: SuiteStudent, path: Path) -> bool:
         """Whether a published student has a record under the task's protocol."""
-        name = path.name if path.is_dir() else path.stem
+        wanted = published_name(path), student.steps
         return any(
-            (record.method.name, record.cost.network_evaluations) == (name, student.steps)
+            (record.method.name, record.cost.network_evaluations) == wanted
             and record.protocol_sha256 == self.task.protocol.digest()
             for record in load_records([self.root / self.task.name]).records
         )
