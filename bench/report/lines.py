@@ -174,7 +174,7 @@ def _in_the_papers_order(lines: Iterable[tuple[str | None, Line]], keys: Sequenc
 def _with_other_recipes(lines: Sequence[Line], records: Sequence[Record]) -> list[Line]:
     """Return the lines with those of other recipes after them, of which that of the newest record is first."""
     others: dict[int, dict[str, Line]] = {}
-    newest = sorted(records, key=lambda record: record.provenance.created, reverse=True)
+    newest = sorted(records, key=lambda record: record.provenance.time, reverse=True)
     for record, number in Assigned.to(lines, newest):
         alike = [place for place, line in enumerate(lines) if number is None and line.resembles(record)]
         if alike:

@@ -30,7 +30,7 @@ class Selection:
         self._runs = runs
         once: dict[tuple[str, ...], Found] = {}
         every = [Found(*one) for one in zip(loaded.records, loaded.paths, strict=True)]
-        self.loaded = sorted(every, key=lambda one: one.record.provenance.created, reverse=True)
+        self.loaded = sorted(every, key=lambda one: one.record.provenance.time, reverse=True)
         """All records, newest first, and both of a run that was recorded twice."""
         for one in self.loaded:  # of a run that was recorded twice the newest counts, as in tables
             if protocol is None or _is_of(one.record, protocol):

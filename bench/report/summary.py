@@ -56,7 +56,7 @@ def tidy(
     Times are in seconds, sizes in bytes. `line_of` returns the line of a table that a record belongs to.
     `filled` knows the students from which runs start; the default is those of these records.
     """
-    records = sorted(records, key=lambda record: record.provenance.created)
+    records = sorted(records, key=lambda record: record.provenance.time)
     recipes = filled or FilledRecipes.among(records)
     facts = pd.DataFrame(
         [{**_facts(record, recipes), "line": line_of(record)} for record in records], columns=_FACTS

@@ -43,7 +43,7 @@ def left_of(assigned: Assigned, scale: SuiteScale, pending: Sequence[PendingRun]
     The records are of the scale's task. If the scale has a protocol, only records under it count.
     """
     newest: dict[tuple[int, int | None], Record] = {}
-    for record, number in sorted(assigned, key=lambda one: (one[0].status == "ok", one[0].provenance.created)):
+    for record, number in sorted(assigned, key=lambda one: (one[0].status == "ok", one[0].provenance.time)):
         if number is not None and scale.protocol in (None, record.protocol.get("name")):
             newest[number, record.train_seed] = record
     left = []

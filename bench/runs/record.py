@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -131,6 +132,15 @@ class Provenance(Model):
     """The command line; paths of the machine are shortened to their last name."""
     precision: str
     tf32: bool
+
+    @property
+    def time(self) -> datetime.datetime:
+        """The time of `created`, whatever its time zone; the first of all times for a text that is no time."""
+        try:
+            found = datetime.datetime.fromisoformat(self.created)
+        except ValueError:
+            found = datetime.datetime.min
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 class Failure(Model):

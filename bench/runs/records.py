@@ -174,7 +174,7 @@ def tuned_runs(folders: Iterable[Path]) -> set[object]:
 def _twins(records: Sequence[Record]) -> dict[str, str]:
     """Return the oldest of the networks that differ by rounding alone, by the digest of each of the others."""
     samplers = [one for one in records if one.kind == "baseline" and one.status == "ok"]
-    samplers.sort(key=lambda one: one.provenance.created)
+    samplers.sort(key=lambda one: one.provenance.time)
     return find_twins(
         Sampled(
             (one.task, one.run_id, one.protocol_sha256),

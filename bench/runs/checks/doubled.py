@@ -91,7 +91,7 @@ def _later(
     """Return each record with an older one of the same key: both paths, then both records. None is no key."""
     oldest: dict[Hashable, Path] = {}
     found = []
-    for path in sorted(records, key=lambda one: (records[one].provenance.created, one)):
+    for path in sorted(records, key=lambda one: (records[one].provenance.time, one)):
         group = key(records[path])
         if group is None:
             continue

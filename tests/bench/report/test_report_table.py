@@ -294,9 +294,10 @@ def test_a_seed_that_failed_before_it_succeeded_counts_as_a_success(make_record:
     assert row(table, DMD2)["FD ↓"] == "2.00 (n=1)"
 
 
-def test_a_run_recorded_twice_counts_once_and_the_newest(make_record: Make) -> None:
+@pytest.mark.parametrize("older", ["2025-01-01T00:00:00+00:00", "2025-02-01T01:00:00+02:00"])
+def test_a_run_recorded_twice_counts_once_and_the_newest(make_record: Make, older: str) -> None:
     newer = make_record(fd=(3.0,), created="2025-02-01T00:00:00+00:00")
-    table = table3([newer, make_record(fd=(2.0,))])
+    table = table3([newer, make_record(fd=(2.0,), created=older)])
     assert row(table, DMD2)["FD ↓"] == "3.00 (n=1)"
     assert any("recorded twice" in note for note in table.sections[0].notes)
 
