@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -247,7 +246,7 @@ def published_name(path: Path) -> str:
 
     Of a link it is the link's own: in the hub's cache files are links to others that are named by their hashes.
     """
-    named = Path(os.path.abspath(path))  # `.` has no name
+    named = path.resolve() if path.name in ("", "..") else path
     return named.name if named.is_dir() else named.stem
 
 
