@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, work that is done once, and hashes of content."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -157,26 +158,25 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
     assert log.read_text() == "made\n"
 
 
-def test_who_waits_for_another_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_who_waits_for_another_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(sys, "stderr", said := io.StringIO())
     path = tmp_path / "teacher"
 
     def missing() -> bool:
         with made_once(path) as found:
             return found
 
-    said = ""
     with ThreadPoolExecutor(1) as others:
         with made_once(path):
             second = others.submit(missing)
-            while not said.endswith("\n"):
-                said += capfd.readouterr().err
-                assert not second.done()
+            until = time.monotonic() + 30
+            while not said.getvalue().endswith("\n") and time.monotonic() < until:
+                time.sleep(0.01)
+            assert not second.done()
             write_text(path, "made")
         assert second.result(30) is False
-    assert said == f"waiting for another process, which makes {path}\n"
+    assert said.getvalue() == f"waiting for another process, which makes {path}\n"
 
 
 def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
