@@ -205,7 +205,7 @@ def _print_suite(data: Mapping[str, Any]) -> None:
             print(f"  at most {scale['budget']} a training")
         for row in (*scale["baselines"], *scale["published"], *scale["methods"]):
             grid = "; ".join(f"{key} {values}" for key, values in row.get("tune", {}).items())
-            print(f"  {row['name']:<36}{row['label']}{f': to be tuned over {grid}' if grid else ''}")
+            print(f"  {row['name']:<36}{row['label']}{f': tuned over {grid}' if grid else ''}")
 
 
 def _costs(method: Method, recipe: Recipe, task: Task | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
-from bench.runs.protocols.derived import sampled_in_bf16
+from bench.runs.protocols.derived import sampled_in_bf16, without_metrics
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.declaration import Baseline
 
@@ -51,7 +51,7 @@ def latency(
 
     catalogue = load_catalogue(plugin)
     declared = pinned_task(catalogue, task, cache)
-    declared = sampled_in_bf16(declared) if bf16 else declared
+    declared = without_metrics(sampled_in_bf16(declared) if bf16 else declared)
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     from bench.core.cpu import compute_on_cpu

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.cli.options import subject_of
 from bench.core.errors import UserError
+from bench.core.path_names import path_name
 from bench.core.progress import Progress
 from bench.task.base import Task
 from bench.task.declaration import Baseline
@@ -104,7 +105,7 @@ class Subject:
     def _own_name(self) -> str:
         """The name of what was given, where the user gives none: a folder's, or a file's without its suffix."""
         path = Path(self._function["file"] if self._function else self.images or self.pipeline or "")
-        return (path.with_suffix("") if path.suffix in (".py", ".zip", ".tar") else path).resolve().name
+        return path_name(path.with_suffix("") if path.suffix in (".py", ".zip", ".tar") else path)
 
     # What is not there is refused before torch is imported, which takes seconds.
 

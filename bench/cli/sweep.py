@@ -207,7 +207,7 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
     for line in plan.header():
         print(line)
     if any(record is None for record in plan.measured()):
-        plan.measure(Runner(catalogue, plan.task.prepare(where, progress), progress), progress)
+        plan = plan.measure(Runner(catalogue, plan.task.prepare(where, progress), progress), progress)
     found: Sweep = plan.answer()
     if report and found.chosen is not None and found.reported is None:
         runner = Runner(catalogue, plan.reported.prepare(where, progress), progress)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.core.device import this_device
+from bench.core.errors import counted
 from bench.core.numerics import tf32
 from bench.models.samplers import SampleNoise
 from bench.task.base import Sampled
@@ -60,7 +61,7 @@ def device_name(device: torch.device) -> str:
     """Return the accelerator's name, or the processor with the number of threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def latency(

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from safetensors.torch import save_file
 
-from bench.core.errors import UserError, first_line
+from bench.core.errors import UserError, counted, first_line
 from bench.core.escape import printable
 from bench.core.files import whole_folder
 from bench.models.backbones.base import BackboneFamily, find_family
@@ -129,4 +129,9 @@ def require_student(folder: Path, indices: Sequence[int]) -> None:
 
 def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
     """Build the error for a number of steps that a student has no sampler of."""
-    return UserError(f"{student} has no sampler of {steps} steps; --steps takes {' or '.join(map(str, known))}")
+    takes, number = list(known), steps or 0
+    closest = min(takes, key=lambda one: abs(one - number))
+    return UserError(
+        f"{student} has no sampler of {counted(number, 'step')}; --steps takes {' or '.join(map(str, takes))}; "
+        f"fix: --steps {closest}"
+    )

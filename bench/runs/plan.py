@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from bench.core.errors import UserError
 from bench.core.files import digest, file_sha256, read_object, write_text
+from bench.core.path_names import path_name
 from bench.core.run_folder import BEST, CHECKPOINTS, PLAN, RECORD, checkpoints
 from bench.core.stopping import DivergedError
 from bench.runs.argv import user_argv
@@ -242,12 +243,9 @@ class BaselineRun(Untrained):
 
 
 def published_name(path: Path) -> str:
-    """Return the name of published weights: that of their file, without its suffix, or of their folder.
-
-    Of a link it is the link's own: in the hub's cache files are links to others that are named by their hashes.
-    """
-    named = path.resolve() if path.name in ("", "..") else path
-    return named.name if named.is_dir() else named.stem
+    """Return the name of published weights: that of their file, without its suffix, or of their folder."""
+    name = path_name(path)
+    return name if path.is_dir() else Path(name).stem
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.core.files import folder_sha256, path_sha256
 from bench.core.made import made_once
+from bench.core.path_names import path_name
 from bench.core.progress import Progress
 from bench.models.saved import save_denoiser
 from bench.models.weights.checkpoints import LoadedDenoiser
@@ -25,4 +26,4 @@ def pinned_teacher(
     with made_once(folder) as missing:
         if missing:
             save_denoiser(loaded.denoiser, folder)
-    return PinnedAsset(str(folder), folder_sha256(folder), f"{source.name} ({loaded.format})")
+    return PinnedAsset(str(folder), folder_sha256(folder), f"{path_name(source)} ({loaded.format})")

@@ -72,7 +72,7 @@ class TextBaseline(Baseline):
 
     @property
     def solvers(self) -> Collection[str]:
-        """The schedulers that read a noise schedule as Stable Diffusion's; other settings stay as published."""
+        """The schedulers that read a noise schedule as Stable Diffusion's."""
         return NOISE_SCHEDULERS if self.scheduler in NOISE_SCHEDULERS else (self.scheduler,)
 
     def varied(self, settings: Mapping[str, Any]) -> Baseline:
@@ -81,7 +81,11 @@ class TextBaseline(Baseline):
         if settings.get("guidance", 1) < 1 and not self.embedded_guidance:
             raise ValueError("guidance below 1 would be none")
         names = {"solver": "scheduler", "guidance": "guidance_scale"}
-        return replace(self, **{names.get(name, name): value for name, value in settings.items()})
+        varied = replace(self, **{names.get(name, name): value for name, value in settings.items()})
+        if varied.scheduler == self.scheduler:
+            return varied
+        kept = {key: value for key, value in self.settings.items() if key in COMMON_SETTINGS}
+        return replace(varied, settings=kept)
 
     @property
     def network_evaluations(self) -> int:
@@ -95,6 +99,9 @@ NOISE_SCHEDULERS = (
     *("DPMSolverMultistepScheduler", "PNDMScheduler"),
 )
 """Schedulers of noise schedules that evaluate the network once a step (PNDM once more)."""
+
+COMMON_SETTINGS = ("timestep_spacing", "prediction_type")
+"""The settings that all of these take. What else a sampler sets is its own scheduler's, and others refuse it."""
 
 B = TypeVar("B", bound=TextBaseline)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, file_sha256, folder_sha256
+from bench.core.path_names import path_name
 from bench.core.progress import Progress
 from bench.data.text.coco import VAL2014_IMAGES
 from bench.data.text.detect import open_captioned
@@ -137,7 +138,7 @@ def _tiny_vae(sources: Sources) -> PinnedAsset:
 def _shown(named: Path) -> str:
     """Return a model's name in tables: a folder's or file's own name, or a hub's whole identifier."""
     path = named.expanduser()
-    return path.resolve().name if path.exists() else str(named)
+    return path_name(path) if path.exists() else str(named)
 
 
 def _pipeline(pinned: Mapping[str, PinnedAsset]) -> TextPipeline:

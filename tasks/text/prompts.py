@@ -46,7 +46,8 @@ def note_count(task: TextTask, found: int, progress: Progress) -> None:
     used = task.protocol.samples // task.protocol.images_per_prompt
     if found != used:
         how = f"the first {used:,} are used" if found > used else "they are repeated from the first on"
-        progress.note(f"{found:,} prompts, but protocol {task.protocol.name} has {used:,}: {how}")
+        noun = "prompt" if found == 1 else "prompts"
+        progress.note(f"{found:,} {noun}, but protocol {task.protocol.name} has {used:,}: {how}")
 
 
 def note_empty(prompts: PromptList, progress: Progress) -> None:

@@ -30,6 +30,7 @@ from bench.models.weights.compare import not_weights
 ADAPTER = "default"
 HALF = (torch.bfloat16, torch.float16)
 OF_TEXT = "; it adapts text encoders too, which students here do not; fix: save the denoiser's part alone"
+OF_ANOTHER = "; fix: name a LoRA of this teacher's network"
 Note = Callable[[str], None]
 """Tells the user one thing."""
 
@@ -128,7 +129,7 @@ def merge_lora(
         alpha = float(len(adapter.down)) if adapter.alpha is None else adapter.alpha
         changes[name] = low_rank(adapter.up, adapter.down, alpha).reshape(layers[name].weight.shape)
     if wrong or not changes:
-        hint = OF_TEXT if any(name.startswith(TEXT_PREFIXES) for name in state) else ""
+        hint = OF_TEXT if any(name.startswith(TEXT_PREFIXES) for name in state) else OF_ANOTHER
         what = listed(map(printable, wrong))
         raise UserError(f"{source}: LoRA and network do not fit: {what}; layers that fit: {len(changes)}{hint}")
     if without_alpha and note:

@@ -26,6 +26,9 @@ NETWORK_STEM = STEMS[0]
 NETWORK_FILE, NETWORK_INDEX = f"{NETWORK_STEM}.safetensors", f"{NETWORK_STEM}{INDEX}"
 FILES = (*GENERATOR_FILES, NETWORK_FILE, NETWORK_INDEX, "pytorch_lora_weights.safetensors", PEFT_FILE)
 """Files of a student's folder: a training's checkpoint, diffusers' network, whole or in parts, or a LoRA."""
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Ends of the names of files of weights, such as variants in half precision, of which a user names one."""
+AGAIN = "fix: download it again, or ask who published it"
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """Parts of peft's names of a layer with an adapter, in a checkpoint of a LoRA's training."""
 
@@ -90,7 +93,7 @@ class _Folders:
             names = sorted(entry.name for entry in folder.iterdir())
             raise UserError(
                 f"{folder} holds none of {', '.join(FILES)}, {inner.name}/; it holds "
-                f"{listed(map(printable, names))}; fix: name the file itself"
+                f"{listed(map(printable, names))}; fix: name {_inside(folder)}"
             )
         if len(found) > 1:
             raise _ambiguous(folder, found)
@@ -140,6 +143,15 @@ class _Folders:
             )
 
 
+def _inside(folder: Path) -> str:
+    """Return what to name in a folder without a student: its weights, or the versions of the hub's cache."""
+    versions = sorted(one for one in folder.glob("snapshots/*") if one.is_dir())
+    parts = sorted(folder.glob(f"*{INDEX}"))
+    files = [one for one in sorted(folder.iterdir()) if one.suffix in WEIGHTS]
+    found = versions or parts or files
+    return " or ".join(map(shell_path, found)) or "the file itself"
+
+
 def _ambiguous(folder: Path, found: list[Path]) -> UserError:
     return UserError(
         f"{folder} holds {listed([one.name for one in found])}, and any of these could be the student; "
@@ -159,7 +171,7 @@ def network_with(like: Any, state: Mapping[str, Tensor], source: str, one_file: 
     expected = network.state_dict()
     state = without_prefixes(state, expected.__contains__)
     if wrong := differences(expected, state):
-        hint = ""
+        hint = "; fix: name a student of this teacher"
         if any(name.startswith(one_file) for name in state):
             hint = (
                 f"; its names ({one_file[0]}*) are those of a pipeline in one file; fix: read it with diffusers' "
@@ -185,11 +197,11 @@ def merged_adapters(
             continue
         parts = {f"{layer}{BASE}weight": weight, layer + UP: up, name: down}
         if any(problem := differences({key: value.float()}, {key: value}) for key, value in parts.items()):
-            raise UserError(f"{source}: an adapter does not hold weights: {problem}")
+            raise UserError(f"{source}: an adapter does not hold weights: {problem}; {AGAIN}")
         rows = (len(weight), len(down))
         if not down.numel() or up.flatten(1).shape != rows or down.shape[1:] != weight.shape[1:]:
             shapes = f"{list(up.shape)} by {list(down.shape)} for {list(weight.shape)}"
-            raise UserError(f"{source}: an adapter does not fit its layer: {printable(layer)} ({shapes})")
+            raise UserError(f"{source}: an adapter does not fit its layer: {printable(layer)} ({shapes}); {AGAIN}")
         merged[f"{layer}.weight"] = weight.float() + low_rank(up, down, alpha)
         adapted |= parts.keys()
     if adapted and note:

@@ -195,7 +195,10 @@ def read_parts(index: Path) -> dict[str, Tensor]:
         raise UserError(f"{index} has no valid list of tensors and their files; fix: download it again")
     state: dict[str, Tensor] = {}
     wrong: list[str] = []
-    for part in sorted(set(places.values())):
+    parts = sorted(set(places.values()))
+    if absent := [part for part in parts if not (index.parent / part).exists()]:
+        raise UserError(f"{index} names files that are not beside it: {listed(absent)}; fix: download them again")
+    for part in parts:
         for name, value in read_state_dict(index.parent / part).items():
             if places.get(name) == part:
                 state[name] = value

@@ -39,8 +39,8 @@ def require(path: Path) -> None:
         return
     beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest(path.name, beside)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UserError(f"{path} does not exist{hint}")
+    hint = f"did you mean {' or '.join(close)}?" if close else "fix: name a file or folder that is there"
+    raise UserError(f"{path} does not exist; {hint}")
 
 
 def file_kind(path: Path) -> FileKind:

@@ -75,6 +75,8 @@ def read_answers(paths: Sequence[Path], key: Key) -> list[Answers]:
 
 
 def _read(path: Path) -> Answers:
+    if not path.exists():
+        raise UserError(f"there is no file of answers {path}; fix: name a file that a rater saved and sent")
     try:
         found = Answers.model_validate_json(read_bytes(path, MOST_BYTES))
     except ValidationError as error:

@@ -91,7 +91,9 @@ def write_key(path: Path, key: Key, page_sha256: str) -> None:
 
 
 def read_key(path: Path) -> Key:
-    """Read a key, and check it and the page beside it. Raises UserError if either was changed."""
+    """Read a key, and check it and the page beside it. Raises UserError if it is missing, or one was changed."""
+    if not path.exists():
+        raise UserError(f"there is no key {path}; fix: give the file *{SUFFIX} that bench study make wrote")
     try:
         found = KeyFile.model_validate_json(read_bytes(path))
     except ValidationError as error:

@@ -57,6 +57,12 @@ def sampled_in_bf16(task: T) -> T:
     return replace(task, protocol=replace(protocol, name=f"{protocol.name}.{BF16}", sampling_precision=BF16))
 
 
+def without_metrics(task: T) -> T:
+    """Return the task under a protocol that measures nothing, so that it requires only what makes images."""
+    protocol = task.protocol
+    return replace(task, protocol=replace(protocol, metrics=(), extractors={}, teacher_reference=None))
+
+
 def seeds_of(protocol: Protocol) -> tuple[int, int]:
     """Return the first and the last seed of a protocol's images."""
     return protocol.first_seed, protocol.first_seed + protocol.samples * protocol.repetitions - 1

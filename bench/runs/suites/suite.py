@@ -198,6 +198,9 @@ def load_suite(name: str) -> Suite:
     that suite of `results`, and adds rows; the scales that it names are then its only ones. Raises UserError with
     the nearest suites, or with the file's problem.
     """
+    own = Path(f"{name}.toml")
+    if name not in suite_names() and not is_suite_file(name) and own.is_file():
+        raise UserError(f"there is no suite {name!r} of the package, but a file {own}; fix: name it as {own}")
     path = _own_file(Path(name)) if is_suite_file(name) else file_named("suite", "suites", name)
     data = read_toml("suite", path)
     try:
@@ -283,6 +286,8 @@ def _scale(data: dict[str, Any], suite: str, name: str) -> SuiteScale:
     refuse_doubles(
         [repr(replace(row, label="", paper_row=None)) for row in rows], "rows", [one.label for one in rows]
     )
+    labels = [one.label for part in (rows, found.published, found.baselines) for one in part]
+    refuse_doubles([label for label in labels if label], "labels")
     if not found.seeds:
         raise ValueError("seeds is an empty list; fix: seeds = [0, 1, 2]")
     if any(row.tune for row in rows) and found.tuning_seed in found.seeds:

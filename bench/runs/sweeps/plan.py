@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import counted
 from bench.core.files import digest
 from bench.core.progress import Progress
 from bench.core.stopping import DivergedError
@@ -78,25 +79,27 @@ class SweepPlan:
         protocol = self.task.protocol
         images = protocol.samples * protocol.repetitions
         yield from self.header()
-        left = 0
+        left, unknown = 0, 0
         for point, record in zip(self.points, self.measured(), strict=True):
             evaluations = record.cost.network_evaluations if record else point.evaluations
             total = None if evaluations is None else images * evaluations
             left += 0 if record or total is None else total
+            unknown += not record and total is None
             each = "?" if evaluations is None else str(evaluations)
             cost = "unknown" if total is None else f"{total:,}"
             yield f"  {point.name:<44}{each:>5} x {images:,} = {cost} network evaluations   " + (
                 "done" if record else "new"
             )
-        yield f"left: {left:,} network evaluations"
+        beside = f", and those of {counted(unknown, 'point')} of unknown cost" if unknown else ""
+        yield f"left: {left:,} network evaluations{beside}"
 
     def header(self) -> Iterator[str]:
         """Yield the seeds and the rule of the choice."""
         protocol, own = self.task.protocol, self.reported.protocol
         first, last = seeds_of(protocol)
         yield (
-            f"{self.model} on {self.task.name}: {len(self.points)} points under protocol {protocol.name}, "
-            f"{protocol.samples:,} images each"
+            f"{self.model} on {self.task.name}: {counted(len(self.points), 'point')} under protocol "
+            f"{protocol.name}, {protocol.samples:,} images each"
             + (f" in {protocol.repetitions} repetitions" if protocol.repetitions > 1 else "")
         )
         yield (
@@ -104,19 +107,22 @@ class SweepPlan:
             f"{last:,}, which no reported number uses ({own.name}: {seeds_of(own)[0]:,} to {seeds_of(own)[1]:,})"
         )
 
-    def measure(self, runner: Runner, progress: Progress) -> None:
+    def measure(self, runner: Runner, progress: Progress) -> SweepPlan:
         """Measure the points that are not measured yet, each with a line when it is done.
 
+        Returns the plan with the steps of published weights, by which their records are found.
         A point whose images are not finite has no record. Raises UserError before anything is measured if a point
         cannot be: guidance of a teacher that has none, or steps that published weights do not have.
         """
-        records = self.measured()
-        for point, record in zip(self.points, records, strict=True):
-            if record is None:
-                point.require(runner.prepared)
+        points = [
+            point if record else point.settled(runner.prepared)
+            for point, record in zip(self.points, self.measured(), strict=True)
+        ]
+        plan = replace(self, points=points)
+        records = plan.measured()
         done = sum(record is not None for record in records)
-        with progress.bar("sweep", len(self.points), done) as bar:
-            for point, record in zip(self.points, records, strict=True):
+        with progress.bar("sweep", len(points), done) as bar:
+            for point, record in zip(points, records, strict=True):
                 if record is None:
                     try:
                         found = read_record(point.measure(runner))
@@ -126,7 +132,8 @@ class SweepPlan:
                         said = f"no result: {error}"
                     done += 1
                     bar.advance()
-                    progress.note(f"{done}/{len(self.points)} {point.name}: {said}")
+                    progress.note(f"{done}/{len(points)} {point.name}: {said}")
+        return plan
 
     def answer(self) -> Sweep:
         """Return the record of the sweep, from those of its points."""

@@ -14,7 +14,7 @@ from bench.core.escape import shell_path
 from bench.core.files import path_sha256, read_object, regular_file_or_folder
 from bench.core.run_folder import BEST, RECORD, run_of, student_of
 from bench.models.descriptions import DESCRIPTION
-from bench.runs.plan import BaselineRun
+from bench.runs.plan import BaselineRun, published_name
 from bench.runs.record import Record
 from bench.runs.records import load_records, other_protocol_path, read_record
 from bench.task.base import Task
@@ -59,8 +59,11 @@ class Point(ABC):
         """Return the file of its record, or None if there is none yet."""
 
     @abstractmethod
-    def require(self, prepared: PreparedTask) -> None:
-        """Raise UserError if it cannot be measured on the prepared task, before anything is measured."""
+    def settled(self, prepared: PreparedTask) -> Point:
+        """Return the point with the steps that only its weights tell.
+
+        Raises UserError if it cannot be measured on the prepared task, before anything is measured.
+        """
 
     @abstractmethod
     def measure(self, runner: Runner) -> Path:
@@ -104,13 +107,14 @@ class SamplerPoint(Point):
     def path(self) -> Path | None:
         return self.run.record if self.run.finished() is not None else None
 
-    def require(self, prepared: PreparedTask) -> None:
+    def settled(self, prepared: PreparedTask) -> SamplerPoint:
         guided = self.run.baseline.guidance_scale != 1
         if guided and getattr(prepared, "null_condition", None) is None:
             raise UserError(
                 f"the teacher of task {self.task.name!r} has no null condition, so that it has no guidance, and "
                 f"{self.name} would have; fix: leave out --guidance"
             )
+        return self
 
     def measure(self, runner: Runner) -> Path:
         runner.baseline(self.run)
@@ -129,7 +133,7 @@ class StudentPoint(Point):
 
     @property
     def name(self) -> str:
-        return run_of(self.checkpoint).name if self._of_a_run else self.checkpoint.resolve().name
+        return run_of(self.checkpoint).name if self._of_a_run else published_name(self.checkpoint)
 
     @property
     def key(self) -> str:
@@ -163,11 +167,13 @@ class StudentPoint(Point):
         other = other_protocol_path(run, protocol.name, protocol.digest(), best)
         return other if other.is_file() else None
 
-    def require(self, prepared: PreparedTask) -> None:
-        if not self._of_a_run:
-            from bench.runs.students.saved import loaded_student  # only now: torch takes seconds
+    def settled(self, prepared: PreparedTask) -> StudentPoint:
+        if self._of_a_run:
+            return self
+        from bench.runs.students.saved import loaded_student  # only now: torch takes seconds
 
-            loaded_student(prepared, self.checkpoint, self.steps, self.start)
+        _, indices = loaded_student(prepared, self.checkpoint, self.steps, self.start)
+        return replace(self, steps=len(indices))
 
     def measure(self, runner: Runner) -> Path:
         from bench.runs.students.saved import measure_student  # only now: torch takes seconds

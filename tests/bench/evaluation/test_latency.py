@@ -103,7 +103,7 @@ def test_the_spread_has_numpys_quartiles() -> None:
 def test_no_gradient_is_recorded_and_the_device_is_named() -> None:
     weights = torch.ones(1, requires_grad=True)
     found = latency(lambda _: weights, lambda text: text * 2, lambda x: x.numpy(), ["a"], CPU)
-    assert found.device == device_name(CPU) and found.device.endswith("threads")
+    assert found.device == device_name(CPU) and found.device.endswith("thread")
     assert json.loads(json.dumps(found.as_dict()))["text"]["median"] == found.text.median
 
 

@@ -268,6 +268,10 @@ def test_a_sweep_measures_published_weights_with_each_number_of_steps(
     assert {record.cost.network_evaluations for record in records} == {1, 2} and len(records) == 2
     assert "chosen: cd_imagenet64_l2" in output
     assert bench(*sweep, "--steps", "1,2", "--dry-run").count(" done") == 2
+    unsaid = "left: 0 network evaluations, and those of 1 point of unknown cost"
+    assert unsaid in bench(*sweep, "--dry-run")  # the steps that its file says are not known before it is read
+    assert "chosen: cd_imagenet64_l2" in bench(*sweep)
+    assert len(load_records([runs]).records) == 2  # the point with these steps, which was there
 
 
 @pytest.mark.parametrize(("steps", "times"), [(1, [80]), (2, [80, 1.3823680])])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import pytest
 
 from bench.core.errors import UserError
 from bench.task.declaration import SolverBaseline
 from bench.task.variations import variation
 from tasks.fashion.task import TASK, TASK_FLOW
-from tasks.text.baselines import SDXL_BASELINES
+from tasks.text.baselines import NOISE_SCHEDULERS, SD15_BASELINES, SDXL_BASELINES, TextBaseline
 from tasks.text.flow_baselines import SANA, SD35_LARGE
 
 FLOW = TASK_FLOW.baselines
@@ -101,3 +102,21 @@ def test_a_name_has_one_form(name: str, said: str) -> None:
     with pytest.raises(UserError) as error:
         TASK_FLOW.baseline(name)
     assert said in str(error.value)
+
+
+SWEPT = {
+    name: one
+    for name, one in {**SD15_BASELINES, **SDXL_BASELINES}.items()
+    if isinstance(one, TextBaseline) and one.scheduler in NOISE_SCHEDULERS
+}
+
+
+@pytest.mark.parametrize("solver", NOISE_SCHEDULERS)
+@pytest.mark.parametrize("name", SWEPT)
+def test_another_scheduler_gets_only_settings_that_it_takes(name: str, solver: str) -> None:
+    baseline = SWEPT[name]
+    varied = baseline.varied({"solver": solver})
+    assert isinstance(varied, TextBaseline)
+    getattr(diffusers, solver)(**varied.settings)  # a TypeError for an option of another scheduler
+    assert varied.settings.get("timestep_spacing") == baseline.settings.get("timestep_spacing")
+    assert (varied.settings == baseline.settings) or solver != baseline.scheduler

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from text_standin import choose_sdxl, declared
+import pytest
+from text_standin import CATALOGUE, choose_sdxl, declared
 
+from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
+from bench.runs.protocols.derived import without_metrics
 from bench.task.declaration import Sources
 
 
@@ -28,3 +31,11 @@ def test_prompts_that_the_teacher_does_not_read_whole_are_told(tmp_path: Path) -
     assert progress.notes == [
         "2 prompts: 1 longer than the text encoder reads, and cut there, at 1 (counted from 0)"
     ]
+
+
+def test_images_are_made_without_the_networks_and_real_images_of_metrics(tmp_path: Path) -> None:
+    cache = choose_sdxl(tmp_path)
+    task = CATALOGUE.tasks.get("standin-sdxl").located(cache)
+    with pytest.raises(UserError, match="not prepared; missing:\n  features: "):
+        task.prepare(Sources(cache), SilentProgress())
+    assert not without_metrics(task).prepare(Sources(cache), SilentProgress()).references

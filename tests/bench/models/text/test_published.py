@@ -245,3 +245,30 @@ class TestWhatIsWrong:
         with pytest.raises(UserError, match=r"holds more than weights"):
             load_published(tmp_path / "unet.bin", StableDiffusionDenoiser, teacher)
         assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["config.json", "diffusion_pytorch_model.fp16.safetensors"], "diffusion_pytorch_model.fp16.safetensors"),
+        (
+            [
+                "diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+                "diffusion_pytorch_model.fp16-00002-of-00002.safetensors",
+                "diffusion_pytorch_model.fp16.safetensors.index.json",
+            ],
+            "diffusion_pytorch_model.fp16.safetensors.index.json",
+        ),
+        (["refs/main", "blobs/77aa", "snapshots/0123abcd/unet/config.json"], "snapshots/0123abcd"),
+        (["notes.txt"], None),
+    ],
+)
+def test_the_fix_of_a_folder_without_a_student_names_the_one_that_it_holds(
+    files: list[str], named: str | None, teacher: nn.Module, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError) as refused:
+        load_published(tmp_path, StableDiffusionDenoiser, teacher)
+    assert str(refused.value).endswith(f"fix: name {tmp_path / named if named else 'the file itself'}")

@@ -299,7 +299,7 @@ def test_an_unknown_choice_answers_with_the_nearest(training: Path) -> None:
 def test_a_missing_file_answers_with_the_nearest(training: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist; did you mean pytorch_model\.bin"):
         load_edm_denoiser(training / "pytorch_mode.bin")
-    with pytest.raises(UserError, match=r"does not exist$"):
+    with pytest.raises(UserError, match=r"does not exist; fix: name a file or folder that is there$"):
         load_edm_denoiser(training / "nowhere" / "file")
 
 

@@ -146,7 +146,7 @@ def test_parts_are_read_as_their_index_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"more \(in .* which the index does not say\)"):
         read_parts(index)
     part.unlink()
-    with pytest.raises(UserError, match=rf"{part.name} does not exist"):
+    with pytest.raises(UserError, match=rf"not beside it: {part.name}; fix: download"):
         read_parts(index)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,13 @@ from bench.report.study.words import lines
 def test_complete_answers_are_read(study: Study) -> None:
     paths = [study.sent(name, study.answers(name, range(8))) for name in ("anna", "ben")]
     assert [one.rater for one in read_answers(paths, study.key)] == ["anna", "ben"]
+
+
+def test_files_that_are_not_there_are_told_with_what_to_give(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file of answers .*anna.json; fix: name a file"):
+        read_answers([tmp_path / "anna.json"], study.key)
+    with pytest.raises(UserError, match=r"there is no key .*study.key.json; fix: give the file \*.key.json"):
+        read_key(tmp_path / "study.key.json")
 
 
 def _pair_away(content: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ def test_every_command_takes_the_file(tmp_path: Path) -> None:
         tmp_path / "runs",
     )
     where = (*plugin, "--runs", str(runs))
-    assert "Ours: to be tuned over lr [0.0003, 0.0006]" in output("describe", mine, *plugin)
+    assert "Ours: tuned over lr [0.0003, 0.0006]" in output("describe", mine, *plugin)
     table = output("report", "--suite", mine, *where, "--format", "md")
     assert "| MeanFlow " in table and "| Ours " in table
     tune = f"bench tune --suite {mine} --scale micro {' '.join(plugin)} --method dmd2-strong"
@@ -124,3 +124,18 @@ def test_a_site_shows_it_with_its_plug_ins(tmp_path: Path) -> None:
     (tmp_path / "other" / "mine.toml").write_text(EXTENDS)
     with pytest.raises(UserError, match=f"two suites are called mine: {mine} and .*; fix: rename one"):
         output("site", "--suite", mine, "--suite", str(tmp_path / "other" / "mine.toml"), *plugin, "--out", "x")
+
+
+def test_two_rows_of_a_table_have_two_labels(tmp_path: Path) -> None:
+    row = "[[rows]]\nmethod = 'dmd2'\nlabel = 'DMD2'\nset = {{ lr = {} }}\n"
+    with pytest.raises(UserError, match="labels: 'DMD2' and 'DMD2' are the same"):
+        own(tmp_path, "extends = 'tournament-4step'\n" + "".join(row.format(lr) for lr in (1e-4, 2e-4)))
+
+
+def test_a_suite_s_file_that_is_called_without_its_ending_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own(tmp_path, "extends = 'table4'\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no suite 'mine' of the package, but a file mine.toml; fix: name it"):
+        load_suite("mine")
