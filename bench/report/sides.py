@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from bench.core.errors import UserError, listed
@@ -66,14 +67,29 @@ def comparable(sides: list[Side]) -> list[Side]:
                 f"fix: bench eval --task {ours.task} --checkpoint FOLDER, which measures a student again, or "
                 "--protocol NAME, which leaves out those of others"
             )
-        if ours.networks_sha256 != theirs.networks_sha256:
+    for one, other in combinations(sides, 2):
+        if not _measured_alike(one.first, other.first):
             raise UserError(
-                f"{base.label} and {side.label} depend on different networks: {differing_roles(ours, theirs)}; "
+                f"{one.label} and {other.label} depend on different networks: "
+                f"{differing_roles(one.first, other.first)}; "
                 "such numbers are never compared, unless the teacher's samplers show that they differ by rounding "
-                f"alone; fix: bench eval --task {ours.task} --sampler teacher-ode, measure both with the same, or "
+                f"alone; fix: bench eval --task {one.first.task} --sampler NAME, measure both with the same, or "
                 "leave the committed records out by --no-committed"
             )
     return sides
+
+
+def _measured_alike(ours: Record, theirs: Record) -> bool:
+    """Say whether two results depend on the same networks, but for those that only one of them needs.
+
+    Images from outside and pipelines need no teacher: what measures them is all that they share with a student.
+    """
+    if ours.networks_sha256 == theirs.networks_sha256:
+        return True
+    fewer, more = sorted(
+        ([(one.role, one.sha256) for one in record.weights] for record in (ours, theirs)), key=len
+    )
+    return "teacher" not in dict(fewer) and set(fewer) < set(more)
 
 
 def protocol_of(record: Record) -> str:

@@ -153,6 +153,28 @@ def test_other_protocols_and_networks_are_refused_by_name(make_record: Records) 
         selection(one, make_record(features="cd")).sides(["gan", "dmd2"], None)
 
 
+def test_images_from_outside_are_compared_with_students_of_any_teacher_but_those_never_with_each_other(
+    make_record: Records,
+) -> None:
+    given = make_record("mine", None, kind="baseline")
+    features = given.weights[0]
+
+    def student(method: str, teacher: str, network: str = features.sha256) -> Record:
+        weights = (("teacher", teacher * 32), ("features", network))
+        assets = [features.model_copy(update={"role": role, "sha256": sha256}) for role, sha256 in weights]
+        return make_record(method).model_copy(update={"weights": assets})
+
+    assert features.role == "features" and len(given.weights) == 1
+    ours, theirs = student("dmd2", "ab"), student("gan", "cd")
+    found = selection(given, ours, theirs)
+    for names in (["mine", "dmd2"], ["gan", "mine"]):
+        assert [side.label for side in found.sides(names, None)] == names
+    with pytest.raises(UserError, match=r"dmd2 and gan depend on different networks: teacher"):
+        found.sides(["mine", "dmd2", "gan"], None)
+    with pytest.raises(UserError, match=r"mine and sid depend on different networks: features"):
+        selection(given, student("sid", "ab", "ef" * 32)).sides(["mine", "sid"], None)
+
+
 def test_a_failed_run_and_a_result_named_twice_are_refused(make_record: Records) -> None:
     failed = make_record("gan", failed=True)
     with pytest.raises(UserError, match=r"has no result: it failed with OutOfMemoryError; fix: bench logs"):

@@ -137,5 +137,5 @@ def test_a_suite_s_file_that_is_called_without_its_ending_is_named(
 ) -> None:
     own(tmp_path, "extends = 'table4'\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"no suite 'mine' of the package, but a file mine.toml; fix: name it"):
+    with pytest.raises(UserError, match=r"no suite 'mine' of the package, but a file mine\.toml; fix: name it"):
         load_suite("mine")
