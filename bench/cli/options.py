@@ -15,6 +15,7 @@ from bench.core.files import regular_file_or_folder
 from bench.core.run_folder import student_of
 from bench.task.base import Task
 from bench.task.declaration import Baseline
+from bench.task.variations import BETWEEN
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -141,7 +142,7 @@ def subject_of(
     if (checkpoint is None) == (sampler is None):
         raise UserError(
             f"{command} takes either --checkpoint PATH or --sampler NAME "
-            f"(samplers of {task.name}: {', '.join(task.baselines)})"
+            f"(samplers of {task.name}: {', '.join(task.baselines)}); fix: give one of them"
         )
     if checkpoint is not None:
         if not checkpoint.exists():
@@ -151,9 +152,13 @@ def subject_of(
             )
         student_of(regular_file_or_folder(checkpoint))
         return checkpoint
+    found = task.baseline(sampler or "")  # one of the two was given
     if steps is not None:
-        raise UserError(f"--steps goes with --checkpoint; the sampler {sampler!r} has its own")
-    return task.baseline(sampler or "")  # one of the two was given
+        raise UserError(
+            f"--steps goes with --checkpoint; the sampler {sampler!r} has its own; "
+            f"fix: leave it out, or --sampler {found.name.partition(BETWEEN)[0]}{BETWEEN}steps{steps}"
+        )
+    return found
 
 
 def refuse_scale_alone(scale: str | None, suite: str | None) -> None:

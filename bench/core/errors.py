@@ -25,7 +25,8 @@ def listed(names: Iterable[object], limit: int = 4, between: str = ", ") -> str:
 
 def counted(count: float, noun: str) -> str:
     """Write a count with its noun: `1 job`, `0.5 hours`."""
-    return f"{count:g} {noun}{'s' * (count != 1)}"
+    number = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{number} {noun}{'s' * (count != 1)}"
 
 
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> list[str]:

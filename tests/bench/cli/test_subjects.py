@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.cli.options import subject_of
 from bench.cli.subjects import Subject
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
@@ -69,3 +70,10 @@ def test_what_does_not_go_together(options: dict[str, Any], problem: str) -> Non
 def test_what_is_not_there(options: dict[str, Any], problem: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=problem):
         Subject(**options).measuring(TASK, tmp_path, ["dmd2"], SilentProgress(), download=False)
+
+
+def test_a_sampler_with_other_steps_is_named() -> None:
+    with pytest.raises(UserError, match=r"fix: leave it out, or --sampler teacher-ode\+steps4$"):
+        subject_of("bench latency", TASK, None, "teacher-ode", 4)
+    with pytest.raises(UserError, match="unknown sampler 'teacher-ade'; did you mean"):
+        subject_of("bench latency", TASK, None, "teacher-ade", 4)

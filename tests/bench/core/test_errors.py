@@ -1,6 +1,6 @@
 """Errors a user sees: one line that says what would have been right."""
 
-from bench.core.errors import UserError, nearest, unknown
+from bench.core.errors import UserError, counted, nearest, unknown
 
 
 def test_the_nearest_names_come_first() -> None:
@@ -35,3 +35,8 @@ def test_an_unknown_name_where_there_are_none() -> None:
 
 def test_names_may_come_from_a_generator() -> None:
     assert "did you mean 'kid'" in str(unknown("metric", "kdi", (name for name in ("fd", "kid"))))
+
+
+def test_whole_numbers_are_counted_to_the_last_digit() -> None:
+    assert (counted(1, "job"), counted(1_281_167, "image")) == ("1 job", "1281167 images")
+    assert (counted(0.5, "hour"), counted(2.0, "hour")) == ("0.5 hours", "2 hours")

@@ -25,9 +25,9 @@ def test_complete_answers_are_read(study: Study) -> None:
 
 
 def test_files_that_are_not_there_are_told_with_what_to_give(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no file of answers .*anna.json; fix: name a file"):
+    with pytest.raises(UserError, match=r"there is no file of answers .*anna\.json; fix: name a file"):
         read_answers([tmp_path / "anna.json"], study.key)
-    with pytest.raises(UserError, match=r"there is no key .*study.key.json; fix: give the file \*.key.json"):
+    with pytest.raises(UserError, match=r"there is no key .*study\.key\.json; fix: give the file \*\.key\.json"):
         read_key(tmp_path / "study.key.json")
 
 
