@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from bench.cli.json_output import only_json_on_stdout
 from bench.cli.terminal import flush_output, open_streams, print
 from bench.core import launcher
 from bench.core.errors import UserError
-from bench.core.stopping import Interrupted, Stopped, exit_code
+from bench.core.stopping import INTERRUPTS, Interrupted, Stopped, exit_code, noting_interrupts
 from bench.runs.plugins.places import plugin_place
 
 _FROM_CHECKPOINT = "goes on from the last checkpoint"
@@ -70,7 +71,9 @@ _heard: list[int] = []
 
 
 def _end_interrupted(error: BaseException) -> NoReturn:
-    print(interrupted(error), file=sys.stderr)
+    # After SIGHUP, or Ctrl-C in a pipe, there may be nobody to read it; and who holds Ctrl-C down presses it here.
+    with noting_interrupts(), contextlib.suppress(OSError):
+        print(interrupted(error), file=sys.stderr)
     sys.exit(exit_code(_heard[0] if _heard else signal.SIGINT))
 
 
@@ -90,10 +93,17 @@ def _hear_signals() -> None:
 
     In a script's background job SIGINT is ignored. That stays so, since SIGTERM ends such a job.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT):
+    for number in INTERRUPTS:
         may_be_ignored = number in (signal.SIGHUP, signal.SIGINT)
         if not may_be_ignored or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+
+
+def _hear_no_more() -> None:
+    """Let further signals end the process without a word: what it had to do is done."""
+    for number in INTERRUPTS:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _clear_launcher() -> None:
@@ -133,6 +143,8 @@ def main() -> None:
     except UserError as error:
         _end_failed(error)
     except OSError as error:  # for example an unreadable folder or a full disk
+        if _heard:
+            _end_interrupted(error)  # the terminal is closed
         if of_plugin(error):
             _end_unexpected(error)
         _end_failed(error)
@@ -140,3 +152,5 @@ def main() -> None:
         _end_interrupted(error)
     except BaseException as error:  # a plug-in may raise anything
         _end_unexpected(error)
+    finally:
+        _hear_no_more()

@@ -7,11 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 """The signals that schedulers send before they take a machine away: submitit's warning, then the last call."""
+
+
+INTERRUPTS = (*SIGNALS, signal.SIGINT, signal.SIGHUP)
+"""The signals that end a command."""
+
+
+@contextlib.contextmanager
+def noting_interrupts() -> Iterator[list[float]]:
+    """Note the times (of time.monotonic) of signals that would interrupt the work inside, which goes on.
+
+    Signals that are ignored, or end this process at once, do so still.
+    """
+    noted: list[float] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # there no signal interrupts it
+        return
+    before = {number: signal.getsignal(number) for number in INTERRUPTS}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda *_: noted.append(time.monotonic()))
+    try:
+        yield noted
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
 
 
 def exit_code(cause: int) -> int:
@@ -61,6 +88,11 @@ class StopSignal:
         if not self._deferred:
             raise Stopped(self.heard)
         self._count_down()
+
+    def obey(self) -> None:
+        """Raise Stopped if a signal came while the work inside `deferred` went on to its end."""
+        if self.heard is not None:
+            raise Stopped(self.heard)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -73,6 +73,11 @@ class ForkServer:
         """Return the exit code of a process that has ended; None where it is not known."""
         return self._codes.get(pid)
 
+    def send(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to a forked process, unless it has just ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
     def call(self, target: str, *arguments: Any) -> Any:
         """Call a function in a new process and wait for it; return its result, as JSON has it.
 
@@ -85,7 +90,7 @@ class ForkServer:
                 while not self.ended(pid):
                     time.sleep(POLL_SECONDS)
             except BaseException:
-                os.kill(pid, signal.SIGTERM)
+                self.send(pid, signal.SIGTERM)
                 raise
             if not reply.is_file():
                 raise UserError(f"{target} ended with code {self.code(pid)} and no answer")

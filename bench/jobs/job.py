@@ -104,8 +104,7 @@ def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
     try:
         _work(spec, process)
     except Stopped as stopped:
-        where = plugin_place(stopped)
-        reason = stopped.cause.name + (f", {where}" if where else "")
+        reason = _where(stopped)
         print(f"stopped by {reason}; goes on from here when it is started again")
         return "stopped", reason
     except UserError as error:
@@ -127,10 +126,17 @@ def _follow(spec: JobSpec, process: JobProcess) -> None:
     """Do the work in another process; the first one says how it ended."""
     try:
         _work(spec, process)
-    except Stopped:
+    except Stopped as stopped:
+        print(f"stopped by {_where(stopped)}")
         # The first process puts the job back into the queue, which ends this one: to leave now, with an
         # error, could end the job before.
         return
+
+
+def _where(stopped: Stopped) -> str:
+    """Return the signal that stopped the work, and the line of a plug-in at which it did."""
+    where = plugin_place(stopped)
+    return stopped.cause.name + (f", {where}" if where else "")
 
 
 def _work(spec: JobSpec, process: JobProcess) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from bench.core.files import digest, make_folder
 from bench.core.progress_bars import bars, figures_text
 from bench.core.run_folder import LOG, STATUS
 from bench.core.status import read_status
+from bench.core.stopping import noting_interrupts
 from bench.jobs.forkserver import ForkServer
 from bench.jobs.job import RENDEZVOUS, JobProcess, rendezvous, run_job
 from bench.jobs.spec import JobSpec
@@ -53,13 +55,13 @@ class _Job:
         """Tell the processes to stop."""
         for pid in self.pids:
             if not self.server.ended(pid):
-                os.kill(pid, signal.SIGTERM)
+                self.server.send(pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the processes that have not ended."""
         for pid in self.pids:
             if not self.server.ended(pid):
-                os.kill(pid, signal.SIGKILL)
+                self.server.send(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -134,30 +136,33 @@ def _stop(jobs: Sequence[_Job], console: Console) -> None:
     """Tell jobs to stop, wait until they have, and say how; a second Ctrl-C, or too long a time, kills them."""
     if not jobs:
         return
-    for job in jobs:
-        job.stop()
-    console.print("stopping after a checkpoint; Ctrl-C again kills the jobs", highlight=False)
-    try:
-        _wait_for_end(jobs)
-    finally:
+    with noting_interrupts() as interrupts:
+        for job in jobs:
+            job.stop()
+        _tell(console, "stopping after a checkpoint; Ctrl-C again kills the jobs")
+        _wait_for_end(jobs, interrupts)
         for job in jobs:
             job.kill()
+        for job in jobs:
             attempt = _attempt(job)
             how = "killed" if attempt is None or attempt.end is None else f"{attempt.end}: {attempt.reason}"
-            console.print(rich_text(f"{job.spec.label}: {how}"), soft_wrap=True)
+            _tell(console, f"{job.spec.label}: {how}")
 
 
-def _wait_for_end(jobs: Sequence[_Job]) -> None:
-    """Wait until jobs have stopped. An interrupt that comes together with the first one is the same, passed on."""
-    began = time.monotonic()
-    while time.monotonic() - began < STOP_SECONDS:
-        try:
-            if all(job.done() and not _outlived(job) for job in jobs):
-                return
-            time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            if time.monotonic() - began > SAME_SECONDS:
-                raise
+def _tell(console: Console, text: str) -> None:
+    """Print a line while jobs stop, if anybody is left to read it: their end is waited for in any case."""
+    with contextlib.suppress(OSError, SystemExit):  # a terminal was closed; rich exits where a pipe was
+        console.print(rich_text(text), soft_wrap=True)
+
+
+def _wait_for_end(jobs: Sequence[_Job], interrupts: Sequence[float]) -> None:
+    """Wait until jobs have stopped, or an interrupt comes. One together with the first is the same, passed on."""
+    began = now = time.monotonic()
+    while now - began < STOP_SECONDS and not any(at - began > SAME_SECONDS for at in interrupts):
+        if all(job.done() and not _outlived(job) for job in jobs):
+            return
+        time.sleep(POLL_SECONDS)
+        now = time.monotonic()
 
 
 def _start(spec: JobSpec, slot: int, share: Share, server: ForkServer) -> list[int]:

@@ -239,6 +239,8 @@ class Runner:
 
     def _attempt(self, run: Run, made: Provenance, log: TrainingLog) -> Record:
         trained = self._before(run) or self.students.train(run, made, log)
+        if self.stop is not None:
+            self.stop.obey()  # a signal in the last iteration: the student is saved, and the rest may take long
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
         sampler = run.method.load().sampler(run.recipe, self.prepared.as_sampled(student))
         images = SampledImages(sampler, self.prepared)

@@ -7,7 +7,7 @@ import copy
 import shutil
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, first_line
 from bench.core.progress import Bar, Progress, SilentProgress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
@@ -116,7 +116,8 @@ class Trainer:
         bar_of_training = progress.bar(TRAINING, self.recipe.iterations, completed=start)
         with bar_of_training as bar, self.stop.deferred(), compiling(self.recipe, self.compiled):
             for iteration in range(start, self.recipe.iterations):
-                self.advance(iteration, cadence, bar, measure)
+                with self._ending_together():
+                    self.advance(iteration, cadence, bar, measure)
         if self.distiller.generator.updates == 0:
             raise UntrainedError(
                 f"the student was never updated in {self.recipe.iterations} iterations: training_step must call "
@@ -148,10 +149,8 @@ class Trainer:
         try:
             with self.limit.iteration():
                 figures = self.step(iteration)
-        except Exception as error:
+        except Exception:
             self.reader.refuse_divergence()  # an error may follow from figures that were not read yet
-            if self.stop.heard is not None and self.accelerator.num_processes > 1:
-                raise Stopped(self.stop.heard) from error  # another process was ended in the middle
             raise
         if self.compiled.state != compiled and self.accelerator.is_main_process:
             self._note(f"{self.compiled} by iteration {iteration + 1}")
@@ -171,6 +170,20 @@ class Trainer:
         bar.advance()
         if self.reader.stop_agreed and not last:
             raise Stopped(self.stop.heard or signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def _ending_together(self) -> Iterator[None]:
+        """Raise Stopped for an error inside that follows from another process, which a signal ended in the middle.
+
+        Wherever this one waits for it, the connection breaks: in a step, in the exchange of figures, in a save.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.stop.heard is None or self.accelerator.num_processes == 1:
+                raise
+            self._note(f"another process has ended after a signal: {first_line(error)}")
+            raise Stopped(self.stop.heard) from error
 
     def _validate(self, done: int, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]) -> None:
         """Measure the student, which does not count as training time, and keep it if it is the best so far."""

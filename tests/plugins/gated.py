@@ -44,13 +44,18 @@ class Raising(DMD):
 
 
 class Hanging(DMD):
-    """DMD2 whose iteration 9 never ends, and which catches whatever would end it if BENCH_TEST_CATCHES is set."""
+    """DMD2 whose iteration 9 never ends after gradients were exchanged, in the process BENCH_TEST_HANGS or in all.
+
+    It catches whatever would end it if BENCH_TEST_CATCHES is set.
+    """
 
     name = "hanging"
     recipe_model = DMDRecipe
 
     def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        if batch.iteration == GATES[0]:
+        figures = super().training_step(batch)
+        rank = os.environ.get("RANK", "0")
+        if batch.iteration == GATES[0] and os.environ.get("BENCH_TEST_HANGS", rank) == rank:
             gate = Path(os.environ["BENCH_TEST_GATE"])
             gate.joinpath(".0").write_text(str(os.getpid()))
             gate.joinpath(".0").rename(gate / "0-9-0")
@@ -60,7 +65,7 @@ class Hanging(DMD):
                 except BaseException:
                     if "BENCH_TEST_CATCHES" not in os.environ:
                         raise
-        return super().training_step(batch)
+        return figures
 
 
 def _wait(folder: Path, iteration: int) -> None:

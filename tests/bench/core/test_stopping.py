@@ -7,11 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bench.core.stopping import Stopped, StopSignal, listening
+from bench.core.stopping import Stopped, StopSignal, listening, noting_interrupts
 from bench.runs.plan import Run
 from bench.runs.runner import Runner
 from bench.training import iteration_limit
@@ -66,6 +67,38 @@ def test_an_iteration_hangs_that_takes_far_longer_than_any_before(monkeypatch: p
         with limit.iteration():
             pass
     assert limits == [5, 5, 15, 15]
+
+
+def test_work_that_went_on_to_its_end_can_obey_afterwards() -> None:
+    stop = StopSignal()
+    stop.obey()  # no signal has come
+    with stop.deferred():
+        stop.hear(signal.SIGTERM)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        stop.obey()
+
+
+def test_interrupts_are_noted_where_they_must_not_interrupt_and_ignored_ones_stay_so() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noting_interrupts() as noted:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert noted == []
+            began = time.monotonic()
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert len(noted) == 2 and all(began <= at <= time.monotonic() for at in noted)
+        assert signal.getsignal(signal.SIGINT) is before
+        with ThreadPoolExecutor() as threads:
+            assert threads.submit(_noted_nothing).result()
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+
+
+def _noted_nothing() -> bool:
+    with noting_interrupts() as noted:
+        return noted == []
 
 
 def test_handlers_are_put_back() -> None:

@@ -36,11 +36,21 @@ def started(cache: Path, tmp_path: Path, tiny: object) -> Iterator[Callable[[], 
     commands: list[psutil.Popen] = []
     (tmp_path / "gate").mkdir()
 
-    def start(method: str = "gated", **environment: str) -> psutil.Popen:
+    def start(method: str = "gated", *options: str, **environment: str) -> psutil.Popen:
         plugins = ("--plugin", str(TINY_PLUGIN), "--plugin", str(GATED))
         places = ("--runs", str(tmp_path / "runs"), "--cache", str(cache))
         command = psutil.Popen(
-            [sys.executable, "-m", "bench", "run", *("--method", method), *TINY, *SET, *plugins, *places],
+            [
+                sys.executable,
+                "-m",
+                "bench",
+                "run",
+                *("--method", method),
+                *TINY,
+                *(options or SET),
+                *plugins,
+                *places,
+            ],
             env={**os.environ, "BENCH_TEST_GATE": str(tmp_path / "gate"), **environment},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
             stdout=subprocess.PIPE,
@@ -102,6 +112,46 @@ def test_an_iteration_that_hangs_is_ended_in_the_middle_and_named(
     assert state.state == "stopped" and state.reason.endswith("of plug-in gated.py") and state.resumable
 
 
+@pytest.mark.parametrize("hangs", ["0", "1"])
+def test_a_process_that_hangs_takes_the_others_with_it_and_the_run_is_stopped(
+    hangs: str, started: Callable[..., psutil.Popen], tmp_path: Path
+) -> None:
+    command = started("hanging", *SET, "--processes", "2", BENCH_TEST_HANGS=hangs)
+    until((tmp_path / "gate" / "0-9-0").exists)
+    (run,) = (tmp_path / "runs" / "tiny").iterdir()
+    command.send_signal(signal.SIGTERM)
+    printed, _ = command.communicate(timeout=120)
+    assert command.returncode == 143 and "hanging on tiny, seed 0: stopped: SIGTERM" in printed, printed
+    assert "Traceback" not in printed
+    assert run_state(run).state == "stopped" and not (run / "record.json").exists()
+    log = run / ("log.txt" if hangs == "0" else "log-1.txt")
+    assert re.search(r"stopped by SIGTERM, in line \d+ of plug-in gated\.py", log.read_text())
+
+
+def test_a_signal_in_the_last_iteration_stops_the_run_before_its_evaluation(
+    started: Callable[..., psutil.Popen], tmp_path: Path
+) -> None:
+    command = started("gated", "--set", "iterations=10", "--set", "batch_size=4", "--set", "warmup=2")
+    until((tmp_path / "gate" / "0-9-0").exists)
+    (run,) = (tmp_path / "runs" / "tiny").iterdir()
+    command.send_signal(signal.SIGTERM)
+    printed, _ = command.communicate(timeout=120)
+    assert command.returncode == 143 and "gated on tiny, seed 0: stopped: SIGTERM" in printed, printed
+    assert (run / "student").is_dir() and not (run / "record.json").exists()
+
+
+def test_the_end_of_jobs_is_waited_for_where_nobody_reads_what_is_said(
+    started: Callable[[], psutil.Popen], tmp_path: Path
+) -> None:
+    command = started()
+    until((tmp_path / "gate" / "0-9-0").exists)
+    (run,) = (tmp_path / "runs" / "tiny").iterdir()
+    command.stdout.close()  # as `| tee log` does, which Ctrl-C ends too
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(timeout=120) == 143
+    assert run_state(run).state == "stopped"
+
+
 def test_a_second_signal_kills_what_the_first_one_does_not_end(
     started: Callable[..., psutil.Popen], tmp_path: Path
 ) -> None:
@@ -111,8 +161,12 @@ def test_a_second_signal_kills_what_the_first_one_does_not_end(
     command.send_signal(signal.SIGTERM)
     time.sleep(SAME_SECONDS + 1)
     assert worker.is_running() and command.poll() is None
-    command.send_signal(signal.SIGTERM)
+    while command.poll() is None:
+        command.send_signal(signal.SIGTERM)  # as a key that is held down
+        time.sleep(0.02)
     printed, _ = command.communicate(timeout=60)
+    assert command.returncode in (143, -signal.SIGTERM) and "Traceback" not in printed, printed
+    assert "interrupted; the same command goes on" in printed
     assert "Ctrl-C again kills the jobs" in printed and "hanging on tiny, seed 0: killed" in printed
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, seconds=10)
 
