@@ -118,8 +118,9 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
     found = RunState(folder, "new", reason=said, requeues=requeues, problems=tuple(problems))
     if last is not None:
         found = replace(found, stage=last.stage, job=last.job, node=last.node)
-    if last is not None and last.reason == CANCELLED:
-        queued = [job for job in queued if job.state != "COMPLETING"]  # it is ending already
+    ending = last is not None and last.reason == CANCELLED and any(job.state == "COMPLETING" for job in queued)
+    if ending:
+        queued = [job for job in queued if job.state != "COMPLETING"]
     record = read_object(folder / RECORD)
     if record is not None and (record.get("error") is None or not (queued or is_locked(folder))):
         return _recorded(found, record)
@@ -127,6 +128,8 @@ def run_state(folder: Path, queued: Sequence[InQueue] = (), said: str = "") -> R
         return replace(found, state="failed", reason=DAMAGED)
     if queued:
         return _in_queue(found, queued, last)
+    if ending and last is not None:  # it may still write a checkpoint, and lock its folder
+        return _stood(replace(found, state="cancelled", reason=CANCELLED), last)
     return _without_attempts(found, said) if last is None else _ended(found, last, said)
 
 

@@ -92,6 +92,9 @@ def test_of_several_jobs_the_one_that_runs_or_waits_for_no_other(tmp_path: Path)
 def test_what_was_cancelled_is_so_while_its_job_ends(tmp_path: Path) -> None:
     tried(tmp_path, "stopped", CANCELLED)
     assert run_state(tmp_path, [job("COMPLETING")]).state == "cancelled"
+    with locked(tmp_path):  # it writes a checkpoint
+        assert run_state(tmp_path, [job("COMPLETING")]).state == "cancelled"
+        assert run_state(tmp_path).state == "running", "a command of the user works on it now"
     assert run_state(tmp_path, [job("COMPLETING"), job("PENDING", number="9")]).state == "queued"
 
 
