@@ -147,7 +147,9 @@ def main() -> None:
             _end_interrupted(error)  # the terminal is closed
         if of_plugin(error):
             _end_unexpected(error)
-        _end_failed(error)
+        from bench.core.disk import no_place_for_temporaries  # here, because commands must start fast
+
+        _end_failed(no_place_for_temporaries(error) or error)
     except (Interrupted, Stopped) as error:
         _end_interrupted(error)
     except BaseException as error:  # a plug-in may raise anything

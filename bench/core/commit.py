@@ -28,10 +28,17 @@ def commit() -> dict[str, Any]:
 
 
 def _git(source: Path, *arguments: str) -> str | None:
-    """Run git in a folder and return its output; None if the folder is in no git checkout."""
+    """Run git in a folder and return its output; None if the folder is in no git checkout.
+
+    It locks nothing: `git status` locks the index to refresh it, and one that is killed leaves that lock for ever.
+    """
     try:
         done = subprocess.run(
-            ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "--no-optional-locks", "-C", str(source), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

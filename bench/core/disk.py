@@ -12,24 +12,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.escape import shell_path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
+REFUSED = (*FULL, errno.EFBIG)
+"""Those, and that of a file that may not grow."""
 _CUT_SHORT = re.compile(r"unexpected pos|os error 27")
 """What torch's and safetensors' writers, which are no Python, say of a file that may not grow."""
 _PROBE_BYTES = 1 << 18
 
 
 class DiskFullError(UserError):
-    """The disk is full where a file is to be written; the file's content is not at fault."""
+    """No more can be written where a file is to be, by the disk or a limit; the file's content is not at fault."""
 
 
 def not_writable(path: Path, error: OSError, what: str = "folder") -> UserError:
     """Return the error of a folder, or of a file that is there, which cannot be written."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            target = place.readlink()
+            return UserError(
+                f"{path} cannot be written: {place} is a link to {target}, which is not there; "
+                f"fix: mkdir -p {shell_path(place.parent / target)}"
+            )
+        if what == "folder" and place.exists() and not place.is_dir():
+            return UserError(
+                f"the folder {path} cannot be made: {place} is a file; "
+                "fix: name another folder (--runs, --cache, --out)"
+            )
     return UserError(
         f"the {what} {path} cannot be written to: {error.strerror or error}; "
         "fix: change its permissions, or name another one (--runs, --cache, --out)"
     )
+
+
+def no_place_for_temporaries(error: OSError) -> DiskFullError | None:
+    """Return the error with its fix if it is Python's of a system without temporary files, else None.
+
+    Torch looks for their folder as soon as it is imported.
+    """
+    if not str(error.strerror).startswith("No usable temporary directory"):  # it lists the folders that were tried
+        return None
+    return DiskFullError(f"temporary files: {error.strerror}; fix: export TMPDIR=FOLDER, one with free space")
 
 
 @contextlib.contextmanager
@@ -38,7 +63,7 @@ def named_if_not_writable(path: Path, what: str = "folder") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (*FULL, errno.EFBIG):
+        if error.errno in REFUSED:
             raise
         raise not_writable(path, error, what) from None
 
@@ -47,7 +72,7 @@ def named_if_not_writable(path: Path, what: str = "folder") -> Iterator[None]:
 def named_if_full(path: Path) -> Iterator[None]:
     """Raise DiskFullError in place of a writer's error for a full disk; torch's is `unexpected pos 64 vs 0`.
 
-    A limit to the size of files, as `ulimit -f` sets, is a UserError, too.
+    A limit to the size of files, as `ulimit -f` sets, is one, too.
     """
     try:
         yield
@@ -62,7 +87,7 @@ def named_if_full(path: Path) -> Iterator[None]:
                 f"fix: free some space, or raise your quota, and {again}"
             ) from error
         if number == errno.EFBIG or (_limited() and _CUT_SHORT.search(str(error))):
-            raise UserError(
+            raise DiskFullError(
                 f"{path} cannot be written: it is larger than this shell or its disk lets a file be; "
                 f"fix: ulimit -f unlimited, and {again}"
             ) from error

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.core.disk import named_if_full, no_place_for_temporaries
+
 _MARK = ".bench-"
 """Part of the names, so that no hidden file of the user's is taken for a temporary one."""
 _TEMPORARY = re.compile(rf"\.(?P<name>.+){re.escape(_MARK)}[a-z0-9_]{{8}}(\.old|\.[A-Za-z0-9]+)?")
@@ -34,6 +36,22 @@ def temporary_beside(path: Path, is_folder: bool) -> Iterator[Path]:
         os.close(lock)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(made, ignore_errors=True) if is_folder else made.unlink()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder for files that nobody keeps, and remove it at the end, with those that killed commands left.
+
+    It is in $TMPDIR, or where the system has temporary files. Raises DiskFullError if there is no such
+    place, or it is full.
+    """
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise no_place_for_temporaries(error) or error from None
+    name = place / "scratch"
+    with named_if_full(name), temporary_beside(name, is_folder=True) as folder:
+        yield folder
 
 
 def _locked(path: Path, is_folder: bool) -> tuple[Path, int]:

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -27,6 +26,7 @@ from typing import Any, NoReturn
 
 from bench.core.errors import UserError
 from bench.core.imports import load_class
+from bench.core.temporaries import scratch_folder
 
 PRELOADED = ("torch._dynamo", "scipy.linalg", "bench.jobs.start")
 """Modules that every job imports."""
@@ -83,8 +83,8 @@ class ForkServer:
 
         Raises UserError as the function does, and if its process dies.
         """
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            reply = Path(folder) / "reply.json"
+        with scratch_folder() as folder:
+            reply = folder / "reply.json"
             pid = self.fork(f"{__name__}:answer", [str(reply), target, arguments], {})
             try:
                 while not self.ended(pid):

@@ -53,15 +53,19 @@ def write_record(path: Path, record: Record) -> None:
 
     Raises UserError if `path` has a different successful result, or is not a record.
     """
-    text = record.model_dump_json(indent=2) + "\n"
+    refuse_another_result(path, record)
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def refuse_another_result(path: Path, record: Record) -> None:
+    """Raise UserError if `path` has a different successful result, or is not a record."""
     if path.exists():
         existing = read_record(path)
-        if existing.status == "ok" and existing.model_dump_json(indent=2) + "\n" != text:
+        if existing.status == "ok" and existing.model_dump_json() != record.model_dump_json():
             raise UserError(
                 f"{path} already has another result (run {existing.run_id}), and results are immutable; "
                 f"fix: {moved_aside(path)}, then run again, if it is to be replaced"
             )
-    write_text(path, text)
 
 
 def read_record(path: Path) -> Record:

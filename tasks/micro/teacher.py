@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,9 +10,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.core.disk import DiskFullError
 from bench.core.errors import UserError, first_line, listed
 from bench.core.numerics import tf32
 from bench.core.progress import Progress
+from bench.core.temporaries import scratch_folder
 from bench.models.backbones import dit, edm
 from bench.models.backbones.classes import ClassFamily
 from bench.models.backbones.dit import SiTDenoiser
@@ -86,9 +87,11 @@ def load_teacher(folder: Path) -> ClassFamily:
 def refuse_lost(denoiser: ClassFamily) -> None:
     """Raise UserError if a denoiser is not read again with the weights that its family, a plug-in's, wrote."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            save_denoiser(denoiser, Path(folder) / "teacher")
-            found = load_teacher(Path(folder) / "teacher").state_dict()
+        with scratch_folder() as folder:
+            save_denoiser(denoiser, folder / "teacher")
+            found = load_teacher(folder / "teacher").state_dict()
+    except DiskFullError:
+        raise
     except Exception as error:  # a plug-in's family may raise anything
         raise _unreadable(denoiser, f"{type(error).__name__}: {first_line(error)}") from error
     wanted = denoiser.state_dict()

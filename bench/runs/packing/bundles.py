@@ -12,16 +12,16 @@ import contextlib
 import re
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.disk import FULL
+from bench.core.disk import REFUSED
 from bench.core.errors import UserError
 from bench.core.escape import is_file_name, is_name
 from bench.core.files import MOST_BYTES, human_size, regular_file
+from bench.core.temporaries import scratch_folder
 from bench.runs.evidence.files import OLD_SCORES_SUFFIX, SUFFIXES
 from bench.runs.records import COMMITTED, TUNING, folders_beside
 
@@ -66,8 +66,8 @@ def opened(path: Path) -> Iterator[Path]:
     if path.is_dir() and path.resolve().name == COMMITTED:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="bench-bundle-") as scratch:
-        folder = Path(scratch, COMMITTED)
+    with scratch_folder() as scratch:
+        folder = scratch / COMMITTED
         folder.mkdir()
         if path.is_dir():
             _copy(path, folder)
@@ -107,7 +107,7 @@ def _extract(path: Path, folder: Path) -> None:
             for name, member in members.items():
                 left -= _extract_one(path, archive, member, place(folder, name), left)
     except _DAMAGED as problem:
-        if isinstance(problem, OSError) and problem.errno in FULL:
+        if isinstance(problem, OSError) and problem.errno in REFUSED:
             raise  # it is the disk's fault
         raise _refused(path, f"it is no readable .zip file ({problem})", "download it again") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,19 @@ from bench.core.errors import UserError
 from bench.core.files import path_sha256, read_object
 from bench.core.run_folder import PLAN, RECORD, STUDENT, run_of, student_of
 from bench.core.stopping import DivergedError
+from bench.core.temporaries import scratch_folder
 from bench.evaluation.image_scores import ImageScores, write_scores
 from bench.evaluation.image_source import SampledImages
 from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
+from bench.runs.checks.doubled import same_result
 from bench.runs.evidence.files import SUFFIXES
 from bench.runs.plan import PublishedRun, published_name
 from bench.runs.provenance import provenance
 from bench.runs.recipes import FILE_DIGITS
 from bench.runs.recording import of_the_best, under_another_protocol
-from bench.runs.records import other_protocol_path, read_record, write_record
+from bench.runs.records import other_protocol_path, read_record, refuse_another_result, write_record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask, Task
@@ -116,12 +117,12 @@ def _measured(runner: Runner, checkpoint: Path, steps: int | None, start: float 
         return Measured(record.metrics, published.record)
     if runner.keep and path == checkpoint:
         raise UserError(f"--keep writes into the folder of a run, and {checkpoint} is none; fix: leave out --keep")
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         sampler = sampler_of(runner.catalogue, checkpoint, student, indices)
         images = SampledImages(sampler, runner.prepared)
         keeping = runner.keeping(checkpoint, sampler.description) if path != checkpoint else None
-        metrics, _ = runner.evaluator.evaluate(images, Path(scratch), sha256, keeping)
-        scores = runner.evaluator.scores(Path(scratch))
+        metrics, _ = runner.evaluator.evaluate(images, scratch, sha256, keeping)
+        scores = runner.evaluator.scores(scratch)
     kept = _keep_beside(runner, checkpoint, sha256, metrics, scores) if path != checkpoint else None
     return Measured(metrics, kept)
 
@@ -146,10 +147,12 @@ def _keep_beside(
     another = best is not None or record.protocol_sha256 != protocol.digest()
     if own and another and _same_students(runner.catalogue, record.task, prepared.task):
         target = other_protocol_path(run, protocol.name, protocol.digest(), best is not None)
+        found = under_another_protocol(record, prepared, provenance(protocol.sampling_precision), metrics)
+        if target.exists() and same_result(read_record(target), found):
+            return target  # it was measured before
+        refuse_another_result(target, found)  # before its scores are replaced
         write_scores(target.with_suffix(SUFFIXES["scores"]), scores)
-        write_record(
-            target, under_another_protocol(record, prepared, provenance(protocol.sampling_precision), metrics)
-        )
+        write_record(target, found)
         return target
     return None
 

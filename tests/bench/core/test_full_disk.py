@@ -80,7 +80,7 @@ def test_a_limit_to_the_size_of_files_is_named(written: str, tmp_path: Path) -> 
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert re.search(
-        r"UserError: .*x.pt cannot be written: it is larger .*; fix: ulimit -f unlimited", found.stderr
+        r"DiskFullError: .*x.pt cannot be written: it is larger .*; fix: ulimit -f unlimited", found.stderr
     )
     assert not list(tmp_path.iterdir())
 

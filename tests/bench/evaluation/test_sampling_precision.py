@@ -84,6 +84,26 @@ def test_a_run_under_it_is_measured_with_a_student_in_bf16_and_keeps_one_in_floa
     assert dtypes(loaded_student(half, run.folder / STUDENT)[0]) == {torch.bfloat16}
 
 
+def test_a_student_that_was_measured_under_it_keeps_its_record(
+    bench: Callable[..., Printed], tmp_path: Path
+) -> None:
+    """So a command that was killed at its end can be repeated; another result is refused, and keeps its scores."""
+    assert (
+        bench("run", *ON_TINY, "--method", "dmd-ttur", "--set", "iterations=1", "--set", "batch_size=4").code == 0
+    )
+    (run,) = (tmp_path / "runs").glob("tiny/dmd-ttur-*")
+    again = ("eval", *ON_TINY, "--checkpoint", run, "--protocol", "tiny.bf16")
+    assert bench(*again).code == 0
+    (path,) = run.glob("protocols/*.json")
+    first = path.read_text()
+    assert bench(*again).code == 0 and path.read_text() == first
+    record = read_record(path)
+    other = record.metrics[0].model_copy(update={"values": [1.0, 2.0]})
+    path.write_text(record.model_copy(update={"metrics": [other]}).model_dump_json())
+    told = bench(*again)
+    assert told.code == 2 and "already has another result" in told.text
+
+
 def test_a_sampler_is_recorded_with_the_precision_of_its_protocol(
     bench: Callable[..., Printed], tmp_path: Path
 ) -> None:

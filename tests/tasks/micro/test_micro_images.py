@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.disk import DiskFullError
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
 from bench.data.base import Dataset
@@ -127,6 +129,16 @@ def test_a_teacher_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         UserError, match=r"does not read the teacher that it wrote: TypeError: .*JSON.*; fix: let its"
     ):
+        refuse_lost(denoiser)
+
+
+def test_a_full_disk_is_no_fault_of_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    denoiser = untrained()
+    monkeypatch.setattr(type(denoiser), "write_network", full)
+    with pytest.raises(DiskFullError, match=r"^the disk is full"):
         refuse_lost(denoiser)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from example_records import COMMITTED, EXAMPLE
 
+from bench.core.disk import DiskFullError
 from bench.core.errors import UserError
 from bench.runs.packing import bundles
 from bench.runs.packing.bundles import opened, plugin_files, write_zip
@@ -253,3 +255,16 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", files)
     write_zip(tmp_path / "b.zip", dict(reversed(files.items())))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_disk_that_takes_no_more_is_no_damage(
+    zipped: Zipped, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(bundles, "_extract_one", refuse)
+    path = zipped((NAME, GOOD[NAME]))
+    with pytest.raises(DiskFullError, match="cannot be written"), opened(path):
+        raise AssertionError("it cannot be opened")
