@@ -79,8 +79,12 @@ def test_work_that_went_on_to_its_end_can_obey_afterwards() -> None:
 
 
 def test_interrupts_are_noted_where_they_must_not_interrupt_and_ignored_ones_stay_so() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    outside = {
+        signal.SIGINT: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # ignored in a script's background
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    }
     try:
         with noting_interrupts() as noted:
             os.kill(os.getpid(), signal.SIGHUP)
@@ -89,11 +93,12 @@ def test_interrupts_are_noted_where_they_must_not_interrupt_and_ignored_ones_sta
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
             assert len(noted) == 2 and all(began <= at <= time.monotonic() for at in noted)
-        assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with ThreadPoolExecutor() as threads:
             assert threads.submit(_noted_nothing).result()
     finally:
-        signal.signal(signal.SIGHUP, ignored)
+        for number, handler in outside.items():
+            signal.signal(number, handler)
 
 
 def _noted_nothing() -> bool:

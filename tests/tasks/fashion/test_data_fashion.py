@@ -346,7 +346,7 @@ def test_a_download_that_breaks_off_is_an_error(cache: Path, monkeypatch: pytest
 def test_no_network_and_an_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.raises(UserError, match=r"the folder .* cannot be written to: Not a directory; fix: "):
+    with pytest.raises(UserError, match=r"the folder .* cannot be made: .*file is a file; fix: "):
         fashion.load(None, blocked, download=True)
     monkeypatch.setattr(fashion, "BASE_URL", "http://127.0.0.1:1/")
     with pytest.raises(UserError, match="Connection refused"):

@@ -347,7 +347,7 @@ def test_a_student_is_saved_and_read_with_its_steps(prepared: PreparedMicroTask,
     student, indices = prepared.load_student(tmp_path / "student")
     assert indices == [999, 499]
     assert prepared.load_student(tmp_path / "student", steps=2)[1] == indices
-    with pytest.raises(UserError, match="student has no sampler of 1 steps; --steps takes 2"):
+    with pytest.raises(UserError, match="student has no sampler of 1 step; --steps takes 2; fix: --steps 2"):
         prepared.load_student(tmp_path / "student", steps=1)
     assert all(
         torch.equal(value, student.state_dict()[name]) for name, value in prepared.teacher.state_dict().items()
