@@ -26,9 +26,8 @@ def gaussian_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     squares = -2 * x @ y.T
     squares += np.square(x).sum(axis=1)[:, None]
     squares += np.square(y).sum(axis=1)
-    np.maximum(
-        squares, 0, out=squares
-    )  # rounding makes those of equal rows negative: of long ones, exp is infinite
+    # Rounding makes those of equal rows negative: of long ones, exp is infinite.
+    np.maximum(squares, 0, out=squares)
     return np.expm1(squares / (-2 * SIGMA**2))
 
 

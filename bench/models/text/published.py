@@ -26,7 +26,7 @@ NETWORK_STEM = STEMS[0]
 NETWORK_FILE, NETWORK_INDEX = f"{NETWORK_STEM}.safetensors", f"{NETWORK_STEM}{INDEX}"
 FILES = (*GENERATOR_FILES, NETWORK_FILE, NETWORK_INDEX, "pytorch_lora_weights.safetensors", PEFT_FILE)
 """Files of a student's folder: a training's checkpoint, diffusers' network, whole or in parts, or a LoRA."""
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Ends of the names of files of weights, such as variants in half precision, of which a user names one."""
 AGAIN = "fix: download it again, or ask who published it"
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
@@ -147,7 +147,7 @@ def _inside(folder: Path) -> str:
     """Return what to name in a folder without a student: its weights, or the versions of the hub's cache."""
     versions = sorted(one for one in folder.glob("snapshots/*") if one.is_dir())
     parts = sorted(folder.glob(f"*{INDEX}"))
-    files = [one for one in sorted(folder.iterdir()) if one.suffix in WEIGHTS]
+    files = [one for one in sorted(folder.iterdir()) if one.suffix in SUFFIXES]
     found = versions or parts or files
     return " or ".join(map(shell_path, found)) or "the file itself"
 

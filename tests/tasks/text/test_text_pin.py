@@ -11,6 +11,7 @@ import pytest
 import torch
 from inception_files import photographs
 from PIL import Image
+from recorded_notes import RecordedNotes
 from single_file import write_single_file
 from torch import Tensor
 
@@ -32,16 +33,6 @@ from tasks.text import pin as choose
 from tasks.text.prompts import kept_prompts, pinned_prompts
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
-
-
-class RecordedNotes(SilentProgress):
-    """Keeps what was noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def features(images: Tensor) -> dict[str, Tensor]:

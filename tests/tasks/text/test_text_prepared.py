@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from recorded_notes import RecordedNotes
 from text_standin import CATALOGUE, choose_sdxl, declared
 
 from bench.core.errors import UserError
@@ -11,18 +12,8 @@ from bench.runs.protocols.derived import without_metrics
 from bench.task.declaration import Sources
 
 
-class Notes(SilentProgress):
-    """Keeps what was noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_prompts_that_the_teacher_does_not_read_whole_are_told(tmp_path: Path) -> None:
-    cache, progress = choose_sdxl(tmp_path), Notes()
+    cache, progress = choose_sdxl(tmp_path), RecordedNotes()
     declared(cache).prepare(Sources(cache), progress)
     assert not progress.notes
     (tmp_path / "long.txt").write_text(f"a cat\n{'a dog ' * 40}\n")

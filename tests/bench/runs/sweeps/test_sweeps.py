@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from recorded_notes import RecordedNotes
 from swept_runs import METRICS, planned, write_point
 
 from bench.core.errors import UserError
-from bench.core.progress import SilentProgress
 from bench.core.stopping import DivergedError
 from bench.runs.plan import BaselineRun
 from bench.runs.registry import Catalogue
@@ -153,22 +153,14 @@ def test_a_point_whose_images_are_not_finite_does_not_end_the_sweep(catalogue: C
             raise DivergedError("images that are not finite")
         write_point(points[run.name], 5.0, 0.5)
 
-    class Notes(SilentProgress):
-        """Progress that keeps its notes."""
-
-        said: ClassVar[list[str]] = []
-
-        def note(self, text: str) -> None:
-            """Keep a note."""
-            self.said.append(text)
-
+    progress = RecordedNotes()
     runner: Any = SimpleNamespace(prepared=SimpleNamespace(null_condition=0), baseline=baseline)
-    plan.measure(runner, Notes())
-    assert Notes.said[1:3] == [
+    plan.measure(runner, progress)
+    assert progress.notes[1:3] == [
         "2/6 teacher-ode+steps2+guidance2: fd 5",
         "3/6 teacher-ode+steps4: no result: images that are not finite",
     ]
-    assert len(Notes.said) == 6 and [point.run_id is None for point in plan.answer().points].index(True) == 2
+    assert len(progress.notes) == 6 and [point.run_id is None for point in plan.answer().points].index(True) == 2
 
 
 def student(run: Path, steps: int, finished: bool = True) -> Path:
