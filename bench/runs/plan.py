@@ -127,7 +127,7 @@ class Run(Planned):
     method: Method
     origin: str
     plugin_sha256: str
-    """Hash of the plug-in file that defines the method; empty for an installed one."""
+    """Hash of the plug-in file or package that defines the method; empty for one that comes with this package."""
     recipe: Recipe
     passed: Mapping[str, Any]
     """The recipe values that the user gave with --set."""

@@ -19,7 +19,7 @@ START = "init_from"
 DIGITS = 6
 """Digits of a recipe's digest in its name."""
 FILE_DIGITS = 12
-"""Digits of a plug-in file's hash where people read it."""
+"""Digits of a plug-in's hash where people read it."""
 
 
 class _Model(NamedTuple):

@@ -34,7 +34,7 @@ class MethodInfo(Model):
     distiller: str
     """Import path of the class; empty for a baseline."""
     plugin_sha256: str = ""
-    """Hash of the plug-in file that defines it; empty for an installed method."""
+    """Hash of the plug-in file or package that defines it; empty for what comes with this package."""
     passed: dict[str, Any]
     """The user's overrides."""
     recipe: dict[str, Any]

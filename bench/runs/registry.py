@@ -14,6 +14,8 @@ from bench.core.escape import is_name
 from bench.runs.plugins.checks import NAMES, importing
 from bench.runs.plugins.files import FROM_FILE, definitions, existing
 from bench.runs.plugins.kinds import KINDS, ROWS, Kind
+from bench.runs.plugins.packages import package_sha256
+from bench.runs.plugins.places import DISTRIBUTION
 from bench.runs.plugins.process_state import unchanged_process
 from bench.training.families import read_family, read_variants, resolve
 
@@ -35,10 +37,20 @@ class Entry(Generic[T]):
     kind: Kind
     origin: str
     """Distribution and version, or the plug-in file."""
-    plugin_sha256: str = ""
+    file_sha256: str = ""
     """Hash of the plug-in file; empty for installed things."""
     point: EntryPoint | None = None
     thing: T | None = None
+    module: str = ""
+    """The module of an installed plug-in; empty for what comes with this package."""
+
+    @property
+    def plugin_sha256(self) -> str:
+        """Hash of a plug-in's code: of its file, or of its package.
+
+        It is empty for what comes with this package, of whose code records have the commit.
+        """
+        return self.file_sha256 or (package_sha256(self.module) if self.module else "")
 
     def load(self) -> T:
         """Import and return the thing. Raises UserError, which names the origin, if the import fails."""
@@ -51,7 +63,7 @@ class Entry(Generic[T]):
             self.thing = self.kind.taken(named, self.name, self.origin)
             if self.thing is None:
                 raise UserError(
-                    f"{who} cannot be loaded: {named!r} is not a {self.kind.name}; "
+                    f"{who} cannot be loaded: {named!r} is no {self.kind.name}; "
                     f"fix: let its entry point name {self.kind.wanted}"
                 )
         return self.thing
@@ -82,7 +94,7 @@ class Registry(Generic[T]):
         registry: Registry[T] = cls(kind)
         for point, origin in points:
             if point.group == f"bench.{kind.name}s":
-                registry.add(Entry(point.name, kind, origin, point=point))
+                registry.add(Entry(point.name, kind, origin, point=point, module=_foreign(point, origin)))
         return registry
 
     def add(self, entry: Entry[T]) -> None:
@@ -198,11 +210,16 @@ def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> 
             continue
         family = _family_file(point)
         if family is None:
-            registry.add(Entry(point.name, kind, origin, point=point))
+            registry.add(Entry(point.name, kind, origin, point=point, module=_foreign(point, origin)))
             continue
         for method in read_family(family, point.value):
-            registry.add(Entry(method.name, kind, origin, thing=method))
+            registry.add(Entry(method.name, kind, origin, thing=method, module=_foreign(point, origin)))
     return registry
+
+
+def _foreign(point: EntryPoint, origin: str) -> str:
+    """Return the module of an entry point, or nothing if it is one of this package."""
+    return "" if origin.partition(" ")[0] == DISTRIBUTION else point.module
 
 
 def _family_file(point: EntryPoint) -> Path | None:
@@ -221,9 +238,10 @@ def _family_file(point: EntryPoint) -> Path | None:
 
 def _add_variant(methods: Registry[Method], variant: Variant, method: Method) -> None:
     """Register a user's variant. It changes only the recipe, so its code is that of the method it extends."""
-    code = methods.find(variant.extends).plugin_sha256
+    extended = methods.find(variant.extends)
     origin = f"{FROM_FILE}{Path(variant.origin).name}"
-    methods.add(Entry(variant.name, KINDS["method"], origin, plugin_sha256=code, thing=method))
+    code, module = extended.file_sha256, extended.module
+    methods.add(Entry(variant.name, KINDS["method"], origin, code, thing=method, module=module))
 
 
 def _points(kinds: Iterable[Kind]) -> Iterator[tuple[EntryPoint, str]]:

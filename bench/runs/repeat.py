@@ -27,7 +27,7 @@ def command_of(record: Record) -> str:
     named = record.sampler.get("name") == method.name
     if record.kind == "baseline" and record.checkpoint is not None and not named:
         return shlex.join(record.provenance.argv)
-    from_file = method.plugin_sha256 or method.origin.startswith(FROM_FILE)  # a variant's file has no code
+    from_file = method.origin.startswith(FROM_FILE)
     plugins = [PurePath(method.origin.removeprefix(FROM_FILE)).name] if from_file else []
     return _command(
         record.kind, method.name, record.task, record.protocol, record.train_seed, method.passed, plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
+from bench.core.run_folder import PLAN
 from bench.jobs.spec import JobSettings
 from bench.models.denoiser import Denoiser
 from bench.runs.planning import plan_run
@@ -232,6 +234,16 @@ def test_a_student_is_sampled_as_its_distiller_says(tiny: PreparedTask, tmp_path
     plugin.write_text(plugin.read_text() + "# edited\n")  # perhaps its sampler: the record would have the old hash
     with pytest.raises(UserError, match=rf"trained with plug-in own\.py of SHA-256 {run.plugin_sha256[:12]}, and"):
         sampler_of(load_catalogue([TINY_PLUGIN, plugin]), run.folder, student, indices)
+
+    def planned_with(**values: str) -> None:
+        plan = json.loads((run.folder / PLAN).read_text())
+        (run.folder / PLAN).write_text(json.dumps(plan | values))
+
+    planned_with(origin="theirs 1.0")
+    with pytest.raises(UserError, match=r"trained with theirs 1\.0 of .*fix: install theirs 1\.0 as it was, or"):
+        sampler_of(load_catalogue([TINY_PLUGIN, plugin]), run.folder, student, indices)
+    planned_with(origin="plug-in own.py", plugin_sha256="")  # as earlier versions planned methods of packages
+    assert sampler_of(load_catalogue([TINY_PLUGIN, plugin]), run.folder, student, indices)
 
 
 OWN_FILE = """

@@ -52,7 +52,7 @@ class Difference:
 
 
 def recipe_differences(methods: Sequence[MethodInfo], filled: FilledRecipes) -> list[Difference]:
-    """Return the fields in which recipes differ, in the order of the fields, after the methods' plug-in files.
+    """Return the fields in which recipes differ, in the order of the fields, after their plug-ins' hashes.
 
     Recorded recipes are completed with the defaults of fields that were added later. A recipe without a field that
     another has differs in it, too.
@@ -81,7 +81,7 @@ def difference_sentences(now: MethodInfo, other: MethodInfo, filled: FilledRecip
         found.append(f"The class is {other.distiller} and not {now.distiller}")
     if now.plugin_sha256 != other.plugin_sha256:
         files = [sha256[:FILE_DIGITS] or "none" for sha256 in (other.plugin_sha256, now.plugin_sha256)]
-        found.append(f"The plug-in file is {files[0]} and not {files[1]}")
+        found.append(f"The plug-in is {files[0]} and not {files[1]}")
     ours, theirs = filled.identity(now), filled.identity(other)
     if ours.get(START) != theirs.get(START):
         found.append(f"It starts from {filled.start(other)} and not from {filled.start(now)}")

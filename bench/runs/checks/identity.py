@@ -88,7 +88,7 @@ def _of_weights(record: Record) -> Iterator[Finding]:
     hashes = [("checkpoint", found.sha256)] if found is not None else []
     hashes += [(asset.role, asset.sha256) for asset in (*record.weights, *record.data)]
     if record.method.plugin_sha256:
-        hashes.append(("plug-in file", record.method.plugin_sha256))
+        hashes.append(("plug-in", record.method.plugin_sha256))
     for role, sha256 in hashes:
         if not SHA256.fullmatch(sha256):
             yield error(f"the hash of the {role} is {shortened(sha256)}, which is no SHA-256", UNCHANGED)

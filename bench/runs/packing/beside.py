@@ -21,7 +21,7 @@ from bench.runs.checks.finding import note, warning
 from bench.runs.given.plan import functions_of
 from bench.runs.packing.bundles import plugin_name
 from bench.runs.plugins.files import FROM_FILE
-from bench.runs.record import Record
+from bench.runs.record import MethodInfo, Record
 from bench.runs.records import TUNING, tuned_runs
 from bench.runs.registry import Catalogue
 from bench.runs.tuning.record import read_tuning, tuning_files
@@ -49,7 +49,9 @@ class Beside:
         """
         planned = {sha256: Path(path) for path, sha256 in plugins_of_plan(plan).items()}
         made = any(self._made_by_plugins(record) for record in records)
-        for sha256 in dict.fromkeys([*planned, *(one for record in records for one in _recorded(record))]):
+        self._note_packages(records)
+        recorded = [one for record in records for one in self._recorded(record)]
+        for sha256 in dict.fromkeys([*planned, *recorded]):
             known = planned.get(sha256)
             content, found = next(
                 _files_of(sha256, [*([known] if known else []), *self.catalogue.plugins]), (b"", None)
@@ -81,8 +83,34 @@ class Beside:
         return (
             not ours
             or record.method.origin.startswith(FROM_FILE)
-            or bool(_recorded(record) or functions_of([record]))
+            or bool(self._recorded(record) or functions_of([record]))
         )
+
+    def _recorded(self, record: Record) -> list[str]:
+        """Return the hashes of plug-in files that a record has: of its method, and of metrics of its protocol."""
+        packages = self._of_packages(record)
+        found = [sha256 for name, sha256 in _metrics(record).items() if name not in packages]
+        return [*([record.method.plugin_sha256] if _of_file(record.method) else []), *found]
+
+    def _of_packages(self, record: Record) -> list[str]:
+        """Return the metrics of a record's protocol that installed packages define."""
+        entries = self.catalogue.metrics.entries
+        return [name for name in _metrics(record) if name in entries and entries[name].module]
+
+    def _note_packages(self, records: Sequence[Record]) -> None:
+        """Note the installed packages that define methods and metrics of records: a bundle lacks their code."""
+        for record in records:
+            method = record.method
+            named = {
+                f"metric {name}": self.catalogue.metrics.find(name).origin for name in self._of_packages(record)
+            }
+            if method.plugin_sha256 and not _of_file(method):
+                named["method"] = method.origin
+            for what, origin in named.items():
+                gone = warning(
+                    f"its {what} is of {origin}, which a bundle does not hold", "say where it is to be had"
+                )
+                self.findings.append(f"{record.run_id}: {gone}")
 
     def _add_tunings(self, folder: Path, records: Sequence[Record]) -> Iterator[str]:
         """Add the records of the tunings that chose a run's recipe, or that it is a point of."""
@@ -156,11 +184,15 @@ def _gone(sha256: str, called: str, function: Path | None) -> str:
     return f"{what} is gone or was changed: none has the recorded SHA-256 {sha256[:12]}...; fix: {fix}"
 
 
-def _recorded(record: Record) -> list[str]:
-    """Return the hashes of plug-in files that a record has: of its method, and of metrics of its protocol."""
-    metrics = record.protocol.get("plugins")
-    found = [record.method.plugin_sha256, *(metrics.values() if isinstance(metrics, dict) else ())]
-    return [str(sha256) for sha256 in found if sha256]
+def _of_file(method: MethodInfo) -> bool:
+    """Say whether a method's class is one of a plug-in file."""
+    return bool(method.plugin_sha256) and method.distiller.startswith(PLUGIN_MODULE)
+
+
+def _metrics(record: Record) -> dict[str, str]:
+    """Return the metrics of a record's protocol that plug-ins define, with their hashes."""
+    found = record.protocol.get("plugins")
+    return {name: str(sha256) for name, sha256 in found.items()} if isinstance(found, dict) else {}
 
 
 def _called_in(records: Sequence[Record], sha256: str) -> str:

@@ -19,6 +19,7 @@ from bench.models.descriptions import DESCRIPTION
 from bench.runs.checks.doubled import same_result
 from bench.runs.evidence.files import SUFFIXES
 from bench.runs.plan import PublishedRun, published_name
+from bench.runs.plugins.files import FROM_FILE
 from bench.runs.provenance import provenance
 from bench.runs.recipes import FILE_DIGITS
 from bench.runs.recording import of_the_best, under_another_protocol
@@ -64,12 +65,16 @@ def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: S
             "fix: name the file that defines it: --plugin FILE"
         )
     entry = catalogue.methods.find(name)
-    trained_with = str(plan.get("plugin_sha256", entry.plugin_sha256))  # runs of earlier versions do not say it
-    if trained_with != entry.plugin_sha256:
+    was, trained_with = str(plan.get("origin")), str(plan.get("plugin_sha256", ""))
+    unknown = not trained_with and was == entry.origin  # runs of earlier versions do not say it
+    if trained_with != entry.plugin_sha256 and not unknown:
+        fix = (
+            "give the file as it was, --plugin FILE," if was.startswith(FROM_FILE) else f"install {was} as it was,"
+        )
         raise UserError(
-            f"{run} was trained with {plan.get('origin')} of SHA-256 {trained_with[:FILE_DIGITS] or 'none'}, and "
+            f"{run} was trained with {was} of SHA-256 {trained_with[:FILE_DIGITS] or 'none'}, and "
             f"the method {name!r} is now {entry.origin} of {entry.plugin_sha256[:FILE_DIGITS] or 'none'}, whose "
-            "sampler may be another; fix: give the file as it was, --plugin FILE, or train again"
+            f"sampler may be another; fix: {fix} or train again"
         )
     method = entry.load()
     recipe = build_recipe(method.recipe_model(), plan.get("recipe") or {}, f"the run in {run}")

@@ -84,7 +84,7 @@ def test_what_only_an_earlier_recipe_has_is_missing(make_record: Make, scale: Su
 
 def test_the_plug_in_file_is_named_where_it_differs(make_record: Make, scale: SuiteScale) -> None:
     table = suite_table(SUITE, None, both(make_record, plugin="ab" * 32), scale)
-    assert "now. The plug-in file is abababababab and not none." in table.sections[0].notes[-1]
+    assert "now. The plug-in is abababababab and not none." in table.sections[0].notes[-1]
 
 
 def test_a_pending_run_of_an_earlier_recipe_is_not_the_rows(make_record: Make, scale: SuiteScale) -> None:

@@ -27,7 +27,7 @@ from bench.runs.registry import load_catalogue
             "warning: the checkpoint of iteration 1500 was selected",
         ),
         ({"weights.1.sha256": ""}, "error: the hash of the feature network is ''"),
-        ({"method.plugin_sha256": "0"}, "error: the hash of the plug-in file is '0'"),
+        ({"method.plugin_sha256": "0"}, "error: the hash of the plug-in is '0'"),
         ({"weights": []}, "warning: no hash of a teacher among its weights"),
         ({"run_id": "dmd2-s1-best"}, "error: the run id 'dmd2-s1-best' is not dmd2-s1-HASH"),
         ({"run_id": "dmd2-s2-e03abe5945"}, "error: the run id 'dmd2-s2-e03abe5945' is not dmd2-s1-HASH"),

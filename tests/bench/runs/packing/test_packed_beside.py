@@ -141,6 +141,28 @@ def test_a_file_that_a_run_may_have_needed_is_asked_for(
         packed([folder], checker)
 
 
+def test_a_method_of_an_installed_package_is_packed_without_its_code_and_a_reader_is_told(
+    checker: Checker, tmp_path: Path
+) -> None:
+    values = {"method.plugin_sha256": SHA256, "method.distiller": "theirs.method:Theirs"}
+    folder = finished_run(tmp_path / "runs", values | {"method.origin": "theirs 1.0"})
+    found = packed([folder], checker)
+    assert not found.beside
+    (finding,) = found.findings
+    assert finding.startswith(f"{folder.name}: warning: its method is of theirs 1.0, which a bundle does not hold")
+
+
+def test_a_metric_of_an_installed_package_is_no_plug_in_file(tmp_path: Path) -> None:
+    catalogue = load_catalogue([plugin(tmp_path)])
+    entry = catalogue.metrics.entries["mine"]
+    entry.file_sha256, entry.module, entry.origin = "", "theirs.metric", "theirs 2.0"
+    values = {"protocol.plugins": {"mine": "ab" * 32}, "protocol.name": "mine"}
+    folder = finished_run(tmp_path / "runs", values)
+    found = packed([folder], Checker(catalogue))
+    assert not found.beside
+    assert any("its metric mine is of theirs 2.0, which a bundle does not hold" in one for one in found.findings)
+
+
 def test_what_a_plug_in_imports_that_is_not_installed_is_named(
     checker: Checker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
