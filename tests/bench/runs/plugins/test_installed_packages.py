@@ -80,7 +80,7 @@ def test_a_family_of_an_installed_package_and_variants_of_it_have_its_hash(
         'recipe = "methods.recipes:RegressionRecipe"\n[methods.theirs]\nsummary = "theirs"\n'
     )
     point = EntryPoint("theirs", "their_family.method:Theirs", "bench.methods")
-    monkeypatch.setattr("bench.runs.registry._points", lambda kinds: iter([(point, "their-family 1.0")]))
+    monkeypatch.setattr("bench.runs.registry._points", lambda _: iter([(point, "their-family 1.0")]))
     variant = library / "variants.toml"
     variant.write_text('[methods.mine]\nextends = "theirs"\nsummary = "mine"\nswitches = { iterations = 3 }\n')
     found = load_catalogue([variant]).methods
