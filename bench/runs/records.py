@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -92,6 +92,16 @@ def read_model(path: Path, model: type[M], what: str, command: str) -> M:
             f"{path}: not a complete and valid {what} ({f'{where}: ' if where else ''}{problem}); "
             f"fix: put back a whole copy, or {moved_aside(path)}, then {command} again"
         ) from error
+
+
+def write_model(path: Path, found: M, read: Callable[[Path], M]) -> None:
+    """Write a model to a file that appears whole; one that differs in its provenance alone stays as it is.
+
+    `read` reads the file that is there, and raises UserError for a broken one.
+    """
+    apart = {"provenance"}
+    if not path.exists() or read(path).model_dump(exclude=apart) != found.model_dump(exclude=apart):
+        write_text(path, found.model_dump_json(indent=2) + "\n")
 
 
 def moved_aside(path: Path) -> str:

@@ -82,13 +82,8 @@ class OfficialPickle:
     """Class of the network, EDMPrecond in the ImageNet-64 file."""
     state_dict: dict[str, Tensor]
     """The same names in the same order as the network's own state_dict()."""
-    init_args: tuple[Any, ...]
-    init_kwargs: dict[str, Any]
-    """The arguments that the network was built with, where they differ from the defaults."""
     attributes: dict[str, dict[str, Any]]
     """Plain values (numbers, strings) of each module, by the module's path; the network's is ''."""
-    other_keys: list[str]
-    """All other entries at the top of the file."""
 
 
 KEY = "ema"
@@ -108,25 +103,15 @@ def _network(top: Any) -> OfficialPickle:
     """Find the network's tensors and values in the records."""
     if not isinstance(top, dict):
         raise UnsafePickleError(f"holds a {type(top).__name__} where a dictionary with the key {KEY!r} is due")
-    names = [shown(name) for name in top if isinstance(name, str)]
     if KEY not in top:
+        names = [shown(name) for name in top if isinstance(name, str)]
         raise UnsafePickleError(f"has no key {KEY!r}, only {', '.join(names[:8]) or 'none'}")
     network = top[KEY]
     if not isinstance(network, PersistentObject):
         raise UnsafePickleError(f"holds a {type(network).__name__} under {KEY!r}, not a network")
     found = _Walk()
     found.module(network, "", 0)
-    state = _attributes_of(network)
-    kwargs = _dictionary(state.get("_init_kwargs", {}), "_init_kwargs")
-    args = state.get("_init_args", ())
-    return OfficialPickle(
-        class_name=_class_name(network),
-        state_dict=found.tensors,
-        init_args=tuple(_plain(arg) for arg in args) if isinstance(args, tuple | list) else (),
-        init_kwargs={name: _plain(value) for name, value in kwargs.items()},
-        attributes=found.attributes,
-        other_keys=[name for name in names if name != KEY],
-    )
+    return OfficialPickle(_class_name(network), found.tensors, found.attributes)
 
 
 @dataclass

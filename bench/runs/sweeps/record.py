@@ -12,10 +12,10 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bench.core.errors import UserError
-from bench.core.files import digest, write_text
+from bench.core.files import digest
 from bench.metrics.result import Count, Model
 from bench.runs.record import Name, Provenance
-from bench.runs.records import read_model
+from bench.runs.records import read_model, write_model
 from bench.runs.sweeps.choice import EVALUATIONS, Direction, Quantities, parse_rule
 
 SWEEPS = "sweeps"
@@ -137,8 +137,4 @@ def read_sweep(path: Path) -> Sweep:
 
 def write_sweep(path: Path, found: Sweep) -> None:
     """Write the record of a sweep so that it appears whole; one that says the same stays as it is."""
-    if path.is_file():
-        before = read_sweep(path)
-        if before.model_copy(update={"provenance": found.provenance}) == found:
-            return
-    write_text(path, found.model_dump_json(indent=2) + "\n")
+    write_model(path, found, read_sweep)

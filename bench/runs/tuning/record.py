@@ -16,11 +16,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bench.core.errors import UserError
-from bench.core.files import digest, write_text
+from bench.core.files import digest
 from bench.metrics.result import Count, Model
 from bench.runs.planning import plan_run
 from bench.runs.record import Name, Provenance, Record
-from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model
+from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model, write_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -230,8 +230,4 @@ def answer_to(question: Question, folders: Iterable[Path], others: Iterable[Tuni
 
 def write_tuning(path: Path, found: Tuning) -> None:
     """Write a record of a tuning so that it appears whole; one that says the same stays as it is."""
-    if path.exists():
-        before = read_tuning(path)
-        if before.model_copy(update={"provenance": found.provenance}) == found:
-            return
-    write_text(path, found.model_dump_json(indent=2) + "\n")
+    write_model(path, found, read_tuning)
