@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from PIL import Image, features
 
 from bench.core.errors import UserError
 from bench.data.altered import Decoded, altered_by_rgb
 from bench.data.kinds import IMAGE_KINDS
+from bench.data.source import read_bytes
 
 CropRule = Callable[[Image.Image, int], Image.Image]
 
@@ -44,6 +47,24 @@ def decode(data: bytes, name: str) -> Decoded:
     except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad
         problem = str(error) or type(error).__name__
     raise UserError(f"{name} cannot be decoded: {problem}; fix: replace it by the original and run again")
+
+
+def decoded_files(paths: Iterable[Path]) -> Iterator[Decoded]:
+    """Yield the images of files. Raises UserError that names the file if one is missing or damaged."""
+    for path in paths:
+        yield decode(read_bytes(path), str(path))
+
+
+def decoded_parts(parts: Iterable[tuple[str, Path, int, int]]) -> Iterator[Decoded]:
+    """Yield images inside other files, such as tars: each is a name for messages, the file, its offset and size.
+
+    A file is opened once for all images that follow each other in it. Raises UserError as `decode` does.
+    """
+    for path, images in itertools.groupby(parts, lambda part: part[1]):
+        with path.open("rb") as file:
+            for name, _, offset, size in images:
+                file.seek(offset)
+                yield decode(file.read(size), name)
 
 
 def _unread(image: Image.Image, data: bytes) -> str:

@@ -114,26 +114,17 @@ def prepare_imagenet(task: LatentImageNetTask, sources: Sources, progress: Progr
 class PreparedLatentImageNet(MeasuredImageNet):
     """A prepared ImageNet task whose networks run on latents."""
 
+    task: LatentImageNetTask
     evaluation_batch = 50
     pair_batch = 50
 
-    def __init__(self, task: LatentImageNetTask, cache: Path, progress: Progress) -> None:
-        self.task = task
-        self.cache = cache
-        self.progress = progress
-        self.classes = task.classes
-        self.weights, self.data = [], []
-        if task.has_teacher:
-            self._open_training(task, task.pinned)
-        self.open_measures()
-
-    def _open_training(self, task: LatentImageNetTask, pinned: PinnedImageNet) -> None:
+    def open_training(self, pinned: PinnedImageNet) -> None:
         """Open the VAE, the latents of the training images and the teacher."""
         assert pinned.vae and pinned.data and pinned.teacher
         latents = self._latents = open_latents(Path(pinned.data.path))
         self.real_conditions = torch.tensor([int(label) for label in latents.captions])
         self.space = _space(pinned.vae)
-        teacher = load_denoiser(Path(pinned.teacher.path), FAMILIES[task.teacher_family]).denoiser
+        teacher = load_denoiser(Path(pinned.teacher.path), FAMILIES[self.task.teacher_family]).denoiser
         self.teacher, self.null_condition = teacher, teacher.null_condition
         self.teacher_sha256 = pinned.teacher.sha256
         self._check_shapes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 
 import torch
@@ -83,7 +84,22 @@ class MeasuredImageNet(PreparedClassTask):
 
     task: ImageNetTask
 
-    def open_measures(self) -> None:
+    def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
+        """Open all pinned assets; a task for images from outside has no teacher and no data."""
+        self.task = task
+        self.cache = cache
+        self.progress = progress
+        self.classes = task.classes
+        self.weights, self.data = [], []
+        if task.has_teacher:
+            self.open_training(task.pinned)
+        self._open_measures()
+
+    @abstractmethod
+    def open_training(self, pinned: PinnedImageNet) -> None:
+        """Open the training data and the teacher."""
+
+    def _open_measures(self) -> None:
         """Load the feature networks and the references that are pinned, and add them to `weights` and `data`."""
         pinned = self.task.pinned
         assert pinned.features and pinned.reference

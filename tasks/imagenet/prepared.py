@@ -72,17 +72,7 @@ def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -
 class PreparedImageNet(MeasuredImageNet):
     """A prepared ImageNet task with images and an EDM teacher."""
 
-    def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
-        self.task = task
-        self.cache = cache
-        self.progress = progress
-        self.classes = task.classes
-        self.weights, self.data = [], []
-        if task.has_teacher:
-            self._open_training(task.pinned)
-        self.open_measures()
-
-    def _open_training(self, pinned: PinnedImageNet) -> None:
+    def open_training(self, pinned: PinnedImageNet) -> None:
         """Open the training images and the teacher."""
         assert pinned.data and pinned.teacher
         packed = self._packed = open_packed(Path(pinned.data.path))

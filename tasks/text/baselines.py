@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.task.declaration import Baseline
+
+FIRST_FILE = {"pipeline": "model_index.json", "folder": "config.json"}
+"""The file that marks a downloaded pipeline or folder."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,14 @@ class HubWeights:
         """The repository, and the folder in it with a slash at its end, or an empty text."""
         owner, name, *folders = self.repository.split("/")
         return f"{owner}/{name}", "".join(f"{folder}/" for folder in folders)
+
+    def cached(self) -> Path | None:
+        """Return the weights' path in the hub's cache, or None; no network access, and no import of torch."""
+        from huggingface_hub import try_to_load_from_cache
+
+        repository, folder = self.place
+        found = try_to_load_from_cache(repository, folder + (self.file or FIRST_FILE[self.kind]))
+        return Path(found) if isinstance(found, str) else None
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,9 @@ class TextTask(PinnedTask):
         weights = baseline.weights
         if weights is None:
             return []
-        from tasks.text.hub import in_cache
-
         what = f"{weights.repository}{f', {weights.file}' if weights.file else ''} ({weights.licence})"
         fix = f"bench eval {self.called} --sampler {baseline.name} --download"
-        return [Requirement(baseline.name, what, in_cache(weights), fix)]
+        return [Requirement(baseline.name, what, weights.cached(), fix)]
 
     def pin(self, sources: Sources, progress: Progress) -> TextTask:
         if sources.names_inputs:

@@ -10,10 +10,9 @@ from pathlib import Path
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
-from bench.data.decoding import decode
+from bench.data.decoding import decoded_files
 from bench.data.imagenet.source import Source, numbered
 from bench.data.kinds import IMAGE_KINDS, is_image, litter, other_kind
-from bench.data.source import read_bytes
 
 
 class ClassFolders(Source):
@@ -44,9 +43,7 @@ class ClassFolders(Source):
 
     def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
-        for index in range(start, stop):
-            name = self.name(index)
-            yield decode(read_bytes(Path(name)), name)
+        yield from decoded_files(self.path / name for name in self._names[start:stop])
 
 
 def _entries(folder: Path, skipped: Counter[str]) -> list[os.DirEntry[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import IO, cast
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
-from bench.data.decoding import decode
+from bench.data.decoding import decoded_parts
 from bench.data.imagenet.source import Source, numbered
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
 from bench.data.source import files_under
@@ -62,12 +61,8 @@ class ClassTars(Source):
 
     def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
-        wanted = zip(range(start, stop), self._members[start:stop], strict=True)
-        for archive, members in itertools.groupby(wanted, lambda pair: pair[1].archive):
-            with archive.open("rb") as file:
-                for index, member in members:
-                    file.seek(member.offset)
-                    yield decode(file.read(member.size), self.name(index))
+        wanted = enumerate(self._members[start:stop], start)
+        yield from decoded_parts((self.name(index), one.archive, one.offset, one.size) for index, one in wanted)
 
 
 def _class_tar(path: Path, skipped: Counter[str]) -> list[Member]:

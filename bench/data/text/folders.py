@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.data.altered import Decoded
-from bench.data.decoding import decode
+from bench.data.decoding import decoded_files
 from bench.data.plain import json_lines, text_of
 from bench.data.source import ItemSource, images_under, read_bytes
 from bench.data.text.captioned import Captioned, caption_in
@@ -36,8 +36,7 @@ class ImageFiles(ItemSource[Decoded]):
 
     def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
-        for file in self._files[start:stop]:
-            yield decode(read_bytes(file), str(file))
+        yield from decoded_files(self._files[start:stop])
 
 
 class CaptionedFolder(Captioned[Decoded]):
@@ -76,9 +75,7 @@ class CaptionedFolder(Captioned[Decoded]):
 
     def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
-        for index in range(start, stop):
-            name = self.name(index)
-            yield decode(read_bytes(Path(name)), name)
+        yield from decoded_files(self.path / name for name in self._names[start:stop])
 
 
 def _metadata(path: Path) -> Rows:

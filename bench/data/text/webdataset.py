@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import IO
 from bench.core.errors import UserError
 from bench.core.files import digest, human_size
 from bench.data.altered import Decoded
-from bench.data.decoding import decode
+from bench.data.decoding import decoded_parts
 from bench.data.kinds import IMAGE_KINDS, is_image, other_kind
 from bench.data.plain import json_of, text_of
 from bench.data.source import MAX_BYTES, Files, files_under
@@ -56,12 +55,8 @@ class WebDataset(Captioned[Decoded]):
 
     def read(self, start: int, stop: int) -> Iterator[Decoded]:
         """Yield images `start` ... `stop - 1`."""
-        wanted = zip(range(start, stop), self._samples[start:stop], strict=True)
-        for shard, samples in itertools.groupby(wanted, lambda pair: pair[1].shard):
-            with shard.open("rb") as file:
-                for index, sample in samples:
-                    file.seek(sample.offset)
-                    yield decode(file.read(sample.size), self.name(index))
+        wanted = enumerate(self._samples[start:stop], start)
+        yield from decoded_parts((self.name(index), one.shard, one.offset, one.size) for index, one in wanted)
 
 
 def shards_of(path: Path) -> Files:

@@ -70,11 +70,7 @@ class FluxDenoiser(FlowTextFamily):
                 f"the network takes {config.in_channels} channels and makes {config.out_channels}: it edits or "
                 "fills images, and is no denoiser of latents alone"
             )
-        if (layout.width, layout.pooled) != (config.joint_attention_dim, config.pooled_projection_dim):
-            raise ValueError(
-                f"the network takes embeddings of {config.joint_attention_dim} numbers and a pooled one of "
-                f"{config.pooled_projection_dim}, which {layout} does not give"
-            )
+        layout.require(config.joint_attention_dim, pooled=config.pooled_projection_dim)
         if embedded_guidance is not None and not config.guidance_embeds:
             raise ValueError(f"the network takes no embedded guidance, and it is {embedded_guidance:g}")
         if embedded_guidance is None and config.guidance_embeds:

@@ -53,11 +53,7 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
         config = network.config
         super().__init__(network, schedule, side or config.sample_size, config.patch_size, taps)
         self.layout, self.resolution = layout, resolution
-        if (layout.width, layout.pooled, layout.mask) != (config.caption_channels, 0, True):
-            raise ValueError(
-                f"the network takes embeddings of {config.caption_channels} numbers with a mask and no pooled "
-                f"one, which {layout} does not give"
-            )
+        layout.require(config.caption_channels, mask=True)
         if network.use_additional_conditions != (resolution is not None):
             raise ValueError(
                 f"a network with use_additional_conditions {network.use_additional_conditions} does not go with "

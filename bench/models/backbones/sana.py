@@ -58,11 +58,7 @@ class SanaDenoiser(FlowTextFamily):
         config = network.config
         super().__init__(network, schedule, side or config.sample_size, config.patch_size, taps)
         self.layout, self.embedded_guidance = layout, embedded_guidance
-        if (layout.width, layout.pooled, layout.mask) != (config.caption_channels, 0, True):
-            raise ValueError(
-                f"the network takes embeddings of {config.caption_channels} numbers with a mask and no pooled "
-                f"one, which {layout} does not give"
-            )
+        layout.require(config.caption_channels, mask=True)
         if config.guidance_embeds != (embedded_guidance is not None):
             raise ValueError(
                 f"a network with guidance_embeds {config.guidance_embeds} does not go with embedded_guidance "

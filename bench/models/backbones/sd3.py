@@ -56,11 +56,7 @@ class SD3Denoiser(FlowTextFamily):
         config = network.config
         super().__init__(network, schedule, side or config.sample_size, config.patch_size, taps)
         self.layout = layout
-        if (layout.width, layout.pooled) != (config.joint_attention_dim, config.pooled_projection_dim):
-            raise ValueError(
-                f"the network takes embeddings of {config.joint_attention_dim} numbers and a pooled one of "
-                f"{config.pooled_projection_dim}, which {layout} does not give"
-            )
+        layout.require(config.joint_attention_dim, pooled=config.pooled_projection_dim)
         if self.side > config.pos_embed_max_size * config.patch_size:
             raise ValueError(
                 f"latents of side {self.side} are larger than the network's positions, "

@@ -119,6 +119,11 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> T
     return tokens
 
 
+def lower_case(prompts: Sequence[str]) -> list[str]:
+    """Return prompts as PixArt and SANA read them: in lower case, without blanks around them."""
+    return [prompt.lower().strip() for prompt in prompts]
+
+
 def fit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[bool]:
     """Return of each text whether it has at most `length` tokens, with those at its beginning and end."""
     found = tokenizer(list(texts), return_attention_mask=False, verbose=False)  # verbose would warn of long ones

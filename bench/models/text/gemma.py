@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import Gemma2Model, PreTrainedTokenizerBase
 
-from bench.models.text.encoders import TextEncoder, fit
+from bench.models.text.encoders import TextEncoder, fit, lower_case
 from bench.models.text.layout import ConditionLayout
 
 INSTRUCTION = "\n".join(
@@ -74,4 +74,4 @@ class GemmaEncoder(TextEncoder):
 
 
 def _instructed(prompts: Sequence[str]) -> list[str]:
-    return [INSTRUCTION + prompt.lower().strip() for prompt in prompts]
+    return [INSTRUCTION + prompt for prompt in lower_case(prompts)]

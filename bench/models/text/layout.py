@@ -30,6 +30,15 @@ class ConditionLayout:
         """K, the size of one condition."""
         return self.tokens * self.width + self.pooled + (self.tokens if self.mask else 0)
 
+    def require(self, width: int, pooled: int = 0, mask: bool = False) -> None:
+        """Raise ValueError unless it gives what a network takes: these embeddings, pooled ones and mask."""
+        if (self.width, self.pooled, self.mask) != (width, pooled, mask):
+            one = f"a pooled one of {pooled}" if pooled else "no pooled one"
+            raise ValueError(
+                f"the network takes embeddings of {width} numbers with {'a' if mask else 'no'} mask and {one}, "
+                f"which {self} does not give"
+            )
+
     def describe(self) -> dict[str, Any]:
         """Return plain values for a description; the mask is named only where there is one."""
         return {key: value for key, value in asdict(self).items() if key != "mask" or value}

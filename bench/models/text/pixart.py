@@ -12,7 +12,7 @@ from transformers import T5EncoderModel, T5TokenizerFast
 
 from bench.core.files import read_json
 from bench.models.backbones.text import TextFamily, TextPipeline
-from bench.models.text.encoders import TextEncoder, fit
+from bench.models.text.encoders import TextEncoder, fit, lower_case
 from bench.models.text.latents import LatentSpace
 from bench.models.text.layout import ConditionLayout
 from bench.models.text.parts import read_scheduler, read_tokenizer
@@ -35,7 +35,7 @@ class PixArtEncoder(TextEncoder):
         self.layout = ConditionLayout(tokens, model.config.d_model, mask=True)
 
     def encoded(self, prompts: Sequence[str]) -> Tensor:
-        texts, length = _lower(prompts), self.layout.tokens
+        texts, length = lower_case(prompts), self.layout.tokens
         found = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).to(self.device)
@@ -43,14 +43,10 @@ class PixArtEncoder(TextEncoder):
         return self.layout.pack(embeddings.float(), mask=found.attention_mask)
 
     def read_whole(self, prompts: Sequence[str]) -> list[bool]:
-        return fit(self.tokenizer, _lower(prompts), self.layout.tokens)
+        return fit(self.tokenizer, lower_case(prompts), self.layout.tokens)
 
     def null_condition(self) -> Tensor:
         return self.encode([""])
-
-
-def _lower(prompts: Sequence[str]) -> list[str]:
-    return [prompt.lower().strip() for prompt in prompts]
 
 
 def read_folder(family: type[TextFamily], folder: Path) -> TextPipeline:

@@ -13,11 +13,11 @@ from scipy.linalg import sqrtm
 from bench.core.imports import load_class
 from bench.features import statistics
 from bench.metrics import catalogue, frechet, inception_score, kernel, precision_recall
-from bench.metrics.checking import measured_on
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
 from bench.metrics.known_sets import certain_logits, flat_gaussians, turned_gaussians
 from bench.metrics.scores import MeanScore
+from bench.runs.installation.metrics import measured_on
 from bench.runs.registry import load_catalogue
 
 INFOS = [entry.load() for entry in load_catalogue().metrics]

@@ -20,7 +20,6 @@ from bench.models.text.pipelines import load_pipeline
 from tasks.flow_text import TEACHER, TEACHERS
 from tasks.text.baselines import HubWeights
 from tasks.text.flow_baselines import FLUX, SANA, SD35_LARGE, FlowBaseline
-from tasks.text.hub import in_cache
 from tasks.text.sampling import load_baseline, sample
 
 EVERY = [baseline for teacher in TEACHERS for baseline in teacher.baselines.values()]
@@ -101,7 +100,7 @@ def test_weights_may_lie_in_a_folder_of_their_repository(monkeypatch: pytest.Mon
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *place: asked.append(place))
     weights = SD35_LARGE["senseflow-4"].weights
-    assert weights is not None and in_cache(weights) is None
+    assert weights is not None and weights.cached() is None
     assert asked == [("domiso/SenseFlow", "SenseFlow-SD35L/transformer/config.json")]
     assert HubWeights("pipeline", "stabilityai/sdxl-turbo").place == ("stabilityai/sdxl-turbo", "")
 
