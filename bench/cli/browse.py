@@ -74,7 +74,7 @@ def _listed(catalogue: Catalogue, kind: Kind) -> list[_Listed]:
     """Return all names of a kind; a broken plug-in is shown as such, and fails only when it is used."""
     if kind is Kind.suites:
         from bench import __version__
-        from bench.runs.suites.suite import load_suite, suite_names
+        from bench.runs.suites.reading import load_suite, suite_names
 
         origin = f"distillation-bench {__version__}"
         return [_Listed(name, load_suite(name).title, origin) for name in suite_names()]

@@ -102,8 +102,8 @@ def _rows(
     selection: Selection, catalogue: Catalogue, suite: str, scale: str, task: str | None, runs: Path
 ) -> tuple[list[Side], tuple[str, ...]]:
     """Return the rows of a suite that have results, and the metrics that its table shows."""
+    from bench.runs.suites.reading import load_suite
     from bench.runs.suites.settled import settled
-    from bench.runs.suites.suite import load_suite
 
     found = load_suite(suite)
     part = settled(found.chosen(scale, task), catalogue, runs)

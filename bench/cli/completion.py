@@ -32,7 +32,7 @@ def task_names(incomplete: str) -> list[str]:
 
 def suite_names(incomplete: str) -> list[str]:
     """Complete a suite."""
-    from bench.runs.suites.suite import suite_names as every
+    from bench.runs.suites.reading import suite_names as every
 
     return _beginning(incomplete, every())
 

@@ -43,7 +43,7 @@ def describe(
 ) -> None:
     """Describe one name: recipe, protocol, requirements, weights, licences, cost."""
     from bench.runs.registry import load_catalogue, unregistered
-    from bench.runs.suites.suite import is_suite_file, load_suite, suite_names
+    from bench.runs.suites.reading import is_suite_file, load_suite, suite_names
 
     catalogue = load_catalogue(plugin)
     every = [*(key for registry in catalogue.registries.values() for key in registry.entries), *suite_names()]

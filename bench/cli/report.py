@@ -159,8 +159,8 @@ def _of_suite(
     from bench.jobs.run_states import state_lookup
     from bench.report.table import suite_table
     from bench.report.todo import pending_of
+    from bench.runs.suites.reading import load_suite
     from bench.runs.suites.settled import settled
-    from bench.runs.suites.suite import load_suite
 
     suite = load_suite(name)
     part = suite.scale(scale)

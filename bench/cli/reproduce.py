@@ -90,8 +90,8 @@ def reproduce(
     from bench.runs.planning import refuse_idle_overrides
     from bench.runs.registry import load_catalogue
     from bench.runs.suites.plan import SuitePlan
+    from bench.runs.suites.reading import load_suite
     from bench.runs.suites.settled import require_rows, settled
-    from bench.runs.suites.suite import load_suite
     from bench.training.trackers import require_trackers
 
     trackers = optional_names(track, "--track")

@@ -105,7 +105,7 @@ def tune(
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.argv import plugin_options
     from bench.runs.registry import load_catalogue
-    from bench.runs.suites.suite import load_suite
+    from bench.runs.suites.reading import load_suite
     from bench.runs.tuning.plan import TuningPlan
     from bench.runs.tuning.record import answer_to
     from bench.training.trackers import require_trackers

@@ -34,8 +34,8 @@ from bench.runs.record import Record
 from bench.runs.records import load_records
 from bench.runs.registry import load_catalogue
 from bench.runs.result_files import RESULTS
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import settled
-from bench.runs.suites.suite import load_suite
 
 TEMPLATE = RESULTS / "page.md"
 PAGE = RESULTS.parent / "docs" / "results.md"

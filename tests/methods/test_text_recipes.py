@@ -10,7 +10,7 @@ from bench.models.backbones.stable_diffusion import StableDiffusionDenoiser
 from bench.models.grid import student_indices
 from bench.models.text.lora import LoRASpec
 from bench.runs.registry import load_catalogue
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 from bench.training.recipe import Recipe
 from methods.recipes import RegressionRecipe
 from slurm.resources import resources

@@ -12,7 +12,7 @@ from bench.report.site.pages import Site
 from bench.runs.packing.bundles import is_bundle, opened
 from bench.runs.records import record_files
 from bench.runs.result_files import RESULTS
-from bench.runs.suites.suite import load_suite, suite_names
+from bench.runs.suites.reading import load_suite, suite_names
 from bench.runs.tuning.record import read_tunings
 
 

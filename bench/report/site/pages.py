@@ -22,8 +22,9 @@ from bench.report.summary import tidy
 from bench.runs.recipes import FilledRecipes
 from bench.runs.record import Record
 from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import settled
-from bench.runs.suites.suite import Suite, SuiteScale, load_suite
+from bench.runs.suites.suite import Suite, SuiteScale
 from bench.runs.tuning.record import Tuning
 
 MOST_SEEDS = 12

@@ -18,7 +18,7 @@ from bench.report.site.cells import COSTS, costs
 from bench.report.summary import summarise, tidy
 from bench.report.table import ReportTable, suite_table, task_table
 from bench.runs.record import NetworkPasses, Record
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 from bench.training.budget import Budget, Unit
 
 Make = Callable[..., Record]

@@ -15,7 +15,7 @@ from bench.report.selection import Selection
 from bench.report.table import suite_table, task_table
 from bench.runs.record import Record
 from bench.runs.records import Loaded, load_records, write_record
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Make = Callable[..., Record]
 SUITE = load_suite("table3")

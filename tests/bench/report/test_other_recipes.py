@@ -22,8 +22,9 @@ from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.result_files import RESULTS
 from bench.runs.states.pending import PendingRun
 from bench.runs.states.state import RunState
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import settled
-from bench.runs.suites.suite import SuiteRow, SuiteScale, SuiteStudent, load_suite
+from bench.runs.suites.suite import SuiteRow, SuiteScale, SuiteStudent
 
 Make = Callable[..., Record]
 SUITE = load_suite("table3")

@@ -16,7 +16,7 @@ from bench.runs.records import load_records
 from bench.runs.registry import Catalogue, Registry, load_catalogue
 from bench.runs.result_files import RESULTS
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 from bench.training.alarms import AlarmNote
 from bench.training.recipe import Recipe
 from methods.recipes import DMDRecipe

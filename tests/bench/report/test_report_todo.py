@@ -18,7 +18,7 @@ from bench.runs.states import attempts
 from bench.runs.states.pending import PendingRun, pending_runs
 from bench.runs.states.state import RunState, run_state
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Make = Callable[..., Record]
 

@@ -11,7 +11,7 @@ from bench.core.errors import UserError
 from bench.report.selection import Selection
 from bench.runs.record import Record
 from bench.runs.records import Loaded, write_record
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Records = Callable[..., Record]
 TABLE3 = load_suite("table3")

@@ -13,7 +13,7 @@ from bench.report.renderers.html import HTMLRenderer
 from bench.report.table import ReportTable, suite_table
 from bench.runs.record import Record
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Make = Callable[..., Record]
 

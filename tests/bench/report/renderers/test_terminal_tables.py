@@ -14,7 +14,7 @@ from bench.report.renderers.terminal import TerminalRenderer
 from bench.report.table import ReportTable, suite_table, task_table
 from bench.runs.record import Record
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Make = Callable[..., Record]
 

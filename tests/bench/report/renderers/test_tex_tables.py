@@ -15,7 +15,7 @@ from bench.report.renderers.tex import TexRenderer
 from bench.report.table import suite_table, task_table
 from bench.runs.record import Record
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 Make = Callable[..., Record]
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\end{document}\n"

@@ -86,7 +86,7 @@ def test_results_on_no_row_are_named(records: Any, make_record: Make) -> None:
 
 def test_every_suite_has_a_page_without_any_record(records: Any) -> None:
     from bench.report.site.pages import Site
-    from bench.runs.suites.suite import suite_names
+    from bench.runs.suites.reading import suite_names
 
     site = Site([], records.records, suite_names())
     for made in pages(site):

@@ -20,7 +20,7 @@ from bench.report.table import suite_table, task_table
 from bench.runs.record import Record
 from bench.runs.records import load_records, read_record
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 
 def result(study: Study, won: int = 6) -> StudyResult:

@@ -10,8 +10,9 @@ from command import output
 
 from bench.core.errors import UserError
 from bench.runs.registry import load_catalogue
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import settled
-from bench.runs.suites.suite import Suite, load_suite
+from bench.runs.suites.suite import Suite
 
 ROW = """
 [[rows]]

@@ -7,7 +7,7 @@ import pytest
 from bench.report.table import suite_table
 from bench.runs.result_files import RESULTS
 from bench.runs.suites.paper_tables import load_paper_table
-from bench.runs.suites.suite import load_suite
+from bench.runs.suites.reading import load_suite
 
 PUBLISHED = sorted(path.stem for path in (RESULTS / "paper").glob("*.toml") if not path.stem.startswith("table"))
 SHARES = {"clip", "hpsv2", "geneval", "precision", "recall", "colour", "shape", "texture", "spatial", "complex"}

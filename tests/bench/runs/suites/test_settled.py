@@ -12,8 +12,9 @@ from tuned_runs import write_result
 from bench.core.errors import UserError
 from bench.runs.protocols.derived import under_protocol
 from bench.runs.registry import Catalogue, load_catalogue
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import question_of, require_rows, settled
-from bench.runs.suites.suite import SuiteRow, SuiteScale, load_suite
+from bench.runs.suites.suite import SuiteRow, SuiteScale
 from bench.runs.tuning.plan import TuningPlan
 from bench.runs.tuning.record import Tuning, best, read_tunings, tuning_files, write_tuning
 from bench.training.budget import Budget, Spent

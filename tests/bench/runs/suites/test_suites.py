@@ -20,7 +20,8 @@ from bench.runs.records import write_record
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suites.paper_tables import load_paper_table
 from bench.runs.suites.plan import SuitePlan
-from bench.runs.suites.suite import SuiteRow, SuiteScale, load_suite, suite_names
+from bench.runs.suites.reading import load_suite, suite_names
+from bench.runs.suites.suite import SuiteRow, SuiteScale
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.runs.registry import Catalogue
+from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import question_of
-from bench.runs.suites.suite import SuiteScale, load_suite
+from bench.runs.suites.suite import SuiteScale
 from bench.runs.tuning.plan import TuningPlan
 from bench.training.budget import Spent
 
