@@ -1,9 +1,8 @@
-"""The training loop: batches, EMA, validation, checkpoints, exact resume."""
+"""The training loop: iterations, validation, checkpoints, exact resume."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import shutil
 import signal
 import time
@@ -17,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from bench.core.errors import UserError, first_line
+from bench.core.errors import first_line
 from bench.core.progress import Bar, Progress, SilentProgress
 from bench.core.run_folder import BEST, CHECKPOINTS, METRICS
 from bench.core.status import TRAINING
@@ -25,6 +24,7 @@ from bench.core.stopping import Stopped, StopSignal, UntrainedError
 from bench.models.denoiser import Denoiser
 from bench.task.base import PreparedTask
 from bench.training.alarms import KINDS, REAL
+from bench.training.batches import Batches
 from bench.training.cadence import Cadence
 from bench.training.checkpoint import (
     TrainingState,
@@ -35,19 +35,14 @@ from bench.training.checkpoint import (
 )
 from bench.training.compiling import CompileClock, compiling
 from bench.training.cost import Passes
-from bench.training.distiller import Batch, Distiller, MicroBatch
+from bench.training.distiller import Distiller, MicroBatch
+from bench.training.evaluated import EvaluatedStudent
 from bench.training.figure_reader import FigureReader
 from bench.training.figures import LOG_EVERY, check_figures, is_logged_update
 from bench.training.half_weights import refusing_bf16
 from bench.training.iteration_limit import IterationLimit
 from bench.training.log import TrainingLog
-from bench.training.one_base import OwnState
 from bench.training.passes import PassCounter, total_passes
-from bench.training.sharding import shares_of, whole
-from bench.training.step_rng import StepRNG, data_order
-
-WHOLE = MicroBatch()
-"""The only micro-batch of an iteration without gradient accumulation."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +77,18 @@ class Trainer:
         self.distiller = distiller
         self.recipe = distiller.recipe
         self.prepared = prepared
-        self.seed = seed
         self.folder = folder
         self.accelerator = accelerator
         self.stop = stop or StopSignal()
         self.limit = IterationLimit(self.stop)
         self.log = log or TrainingLog(folder / METRICS)
-        self.average: dict[str, Tensor] | None = None
+        self.batches = Batches(prepared, self.recipe, seed, accelerator)
+        self.evaluated = EvaluatedStudent(distiller, prepared)
         self.passes = PassCounter(distiller)
         self.reader = FigureReader(self.recipe, accelerator, self.log, self.stop)
         self.compiled = CompileClock()
         self._note: Callable[[str], None] = SilentProgress().note
         self._begun = time.perf_counter()
-        shares = accelerator.num_processes * self.recipe.gradient_accumulation
-        if self.recipe.batch_size % shares:
-            whole = max(1, self.recipe.batch_size // shares)
-            raise UserError(
-                f"batch_size {self.recipe.batch_size} does not divide into {shares} equal shares "
-                f"({accelerator.num_processes} processes, {self.recipe.gradient_accumulation} micro-batches); "
-                f"fix: --set batch_size={whole * shares} or {(whole + 1) * shares}"
-            )
 
     def run(
         self, cadence: Cadence, progress: Progress, measure: Callable[[Denoiser], dict[str, float]]
@@ -128,7 +115,7 @@ class Trainer:
                 if count == 0:
                     self._note(f"model {name!r} was never updated: backward_and_step was not called for it")
         updates, passes = self.distiller.generator.updates, self._all_passes()
-        return Trained(self.student(), self.recipe.iterations, updates, self.seconds, passes)
+        return Trained(self.evaluated.copy(), self.recipe.iterations, updates, self.seconds, passes)
 
     def begin(self) -> int:
         """Restore the newest checkpoint; return the number of finished iterations."""
@@ -188,7 +175,7 @@ class Trainer:
     def _validate(self, done: int, bar: Bar, measure: Callable[[Denoiser], dict[str, float]]) -> None:
         """Measure the student, which does not count as training time, and keep it if it is the best so far."""
         paused = time.perf_counter()
-        student = self.student()
+        student = self.evaluated.copy()
         measured = measure(student)
         self.reader.write({"iteration": done, **measured})
         bar.advance(0, **measured)
@@ -209,8 +196,8 @@ class Trainer:
         for name, model in distiller.models.items():
             if model.updates > before[name] and model.gradient_norm is not None:
                 figures[f"gradient/{name}"] = model.gradient_norm
-        if distiller.generator.updates > before["generator"] and self.recipe.ema_decay is not None:
-            self._average(distiller.generator.updates)
+        if distiller.generator.updates > before["generator"]:
+            self.evaluated.follow()
         return figures
 
     def _micro_step(self, iteration: int, index: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -225,7 +212,7 @@ class Trainer:
                 for model in self.distiller.models.values():
                     stack.enter_context(self.accelerator.no_sync(model.wrapped))
             stack.enter_context(self.accelerator.autocast())
-            batch = self.batch(iteration, micro_batch)
+            batch = self.batches.batch(iteration, micro_batch)
             stack.enter_context(refusing_bf16(self.recipe, self.distiller.teacher))
             return self.distiller.training_step(batch), batch.real
 
@@ -239,66 +226,10 @@ class Trainer:
             return {}
         return {REAL + name: value for name, value in self.distiller.statistics(real).items()}
 
-    def batch(self, iteration: int, micro_batch: MicroBatch = WHOLE) -> Batch:
-        """Make a batch with its random numbers, conditions and real images.
-
-        An iteration's batch is cut into shares, one for each process and micro-batch. The images do not depend on
-        the number of shares.
-        """
-        device = self.accelerator.device
-        shares = self.accelerator.num_processes * micro_batch.count
-        share = self.accelerator.process_index * micro_batch.count + micro_batch.index
-        count = self.recipe.batch_size // shares
-        # A plug-in may use the global generator, so this one too depends only on (seed, iteration, share).
-        torch.manual_seed(hash((self.seed, iteration, share)) % 2**63)
-        rng = StepRNG(self.seed, iteration, device, share, shares)
-        order = data_order(
-            self.prepared.real_count,
-            self.seed,
-            iteration * self.recipe.batch_size + share * count,
-            count,
-        )
-        real, real_condition = self.prepared.real_batch(torch.from_numpy(order), device)
-        positions = rng.positions(self.prepared.training_conditions, count)
-        return Batch(
-            iteration=iteration,
-            rng=rng,
-            condition=self.prepared.training_condition_on(positions, device),
-            real=real,
-            real_condition=real_condition,
-        )
-
-    def student(self) -> Denoiser:
-        """Return a copy of the student with the weights that would be evaluated now."""
-        student, trained = self.distiller.build_student(self._student_base()), self.distiller.generator
-        own = OwnState(student, {name: name for name in trained.not_own})
-        own.load_state_dict(whole(self.average or trained.state_dict()))
-        return student.eval().requires_grad_(False)
-
-    def _student_base(self) -> Denoiser:
-        """Return the teacher whose weights a student gets, by a copy or as its base."""
-        teacher = self.prepared.teacher
-        if not self.recipe.one_base:
-            return teacher
-        # A sampler moves its student to the device, and with it the base. So this is the one that is there
-        # already; shards are not whole, and the task's own teacher must stay where it is.
-        return copy.deepcopy(teacher) if self.distiller.sharded else self.distiller.teacher
-
-    @torch.no_grad()
-    def _average(self, updates: int) -> None:
-        """Update the student's EMA, whose horizon grows at the start."""
-        assert self.recipe.ema_decay is not None
-        current = self.distiller.generator.state_dict()
-        if self.average is None:
-            self.average = {name: value.clone() for name, value in current.items()}
-            return
-        decay = min(self.recipe.ema_decay, updates / (updates + 10))
-        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
-
     def _state(self, done: int) -> TrainingState:
         passes = {name: (forward, backward) for name, (forward, backward) in self._all_passes().items()}
         sha256, alarms = self.prepared.teacher_sha256, self.reader.monitor.state()
-        return TrainingState(done, self.seconds, sha256, self.average, passes, alarms)
+        return TrainingState(done, self.seconds, sha256, self.evaluated.average, passes, alarms)
 
     def _all_passes(self) -> dict[str, Passes]:
         """Return the passes of all processes together. A resumed process may not have called every network yet."""
@@ -329,9 +260,7 @@ class Trainer:
             return 0, 0.0
         refuse_another_teacher(self.folder, state.teacher_sha256, self.prepared.teacher_sha256)
         self.reader.monitor.load(state.alarms)
-        device = self.accelerator.device
-        average = state.average and shares_of(state.average, self.distiller.generator.network)
-        self.average = average and {name: value.to(device) for name, value in average.items()}
+        self.evaluated.restore(state.average, self.accelerator.device)
         if self.accelerator.is_main_process:
             self.log.begin(state.iteration)
             self.passes.restore(state.passes)

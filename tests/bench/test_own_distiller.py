@@ -27,7 +27,16 @@ from bench.task.base import PreparedTask
 from bench.task.declaration import Sources
 from bench.training.cadence import Cadence
 from bench.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint, start_from
-from bench.training.distiller import Batch, Distiller, Noised, Recipe, TrainedModel, TrainingContext, frozen
+from bench.training.distiller import (
+    Batch,
+    Distiller,
+    MicroBatch,
+    Noised,
+    Recipe,
+    TrainedModel,
+    TrainingContext,
+    frozen,
+)
 from bench.training.student_sampler import StudentSampler, few_step_sampler
 from bench.training.trained_model import TargetNetwork
 from bench.training.trainer import Trainer
@@ -259,7 +268,7 @@ def test_guidance_and_simulation_are_helpers_of_every_distiller(tiny: PreparedTa
     assert distiller.guided_teacher(1.0) is distiller.teacher
     with pytest.raises(UserError, match="without a null condition"):
         distiller.guided_teacher(2.0)
-    made = distiller.simulate(trainer(tiny, tmp_path).batch(0))
+    made = distiller.simulate(trainer(tiny, tmp_path).batches.batch(0, MicroBatch()))
     assert isinstance(made, Noised) and made.t.unique().numel() == 1
     assert made.t[0] in distiller.step_times
 

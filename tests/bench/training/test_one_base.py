@@ -124,10 +124,11 @@ def test_own_state_leaves_the_base_out_and_refuses_it() -> None:
 def test_checkpoints_and_the_average_have_the_trained_weights_alone(tmp_path: Path) -> None:
     trainer = train(tmp_path, 2, no_measure, ema_decay=0.9, **ONE_BASE)
     method = trainer.distiller
-    assert trainer.average is not None and trainer.average.keys() == trained(method.generator).keys()
+    average = trainer.evaluated.average
+    assert average is not None and average.keys() == trained(method.generator).keys()
     path = checkpoints(tmp_path / "checkpoints")[-1]
     content = torch.load(path, weights_only=True)
-    assert content["average"].keys() == trainer.average.keys()
+    assert content["average"].keys() == average.keys()
     for name, model in method.models.items():
         assert same(content["models"][name]["network"], copied(trained(model)))
     assert path.stat().st_size < train_size(tmp_path / "apart") / 2
@@ -148,7 +149,8 @@ def test_a_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         torch.load(path / "checkpoints" / "0000003.pt", weights_only=True)
         for path in (tmp_path / "whole", tmp_path / "broken")
     )
-    assert whole.average is not None and resumed.average is not None and same(whole.average, resumed.average)
+    average, again = whole.evaluated.average, resumed.evaluated.average
+    assert average is not None and again is not None and same(average, again)
     for name, model in one["models"].items():
         assert same(model["network"], other["models"][name]["network"])
         moments, others = (content["models"][name]["optimizer"]["state"] for content in (one, other))
@@ -181,14 +183,14 @@ def test_a_bf16_base_has_float32_adapters_that_learn(tmp_path: Path) -> None:
     whole = make(**LORAS).generator.network
     whole.load_state_dict(method.generator.state_dict(), strict=False)
     with torch.no_grad():
-        found, expected = trainer.student()(*INPUTS), whole.eval()(*INPUTS)
+        found, expected = trainer.evaluated.copy()(*INPUTS), whole.eval()(*INPUTS)
     assert found.dtype == torch.float32
     assert (found - expected).square().mean() < 1e-3 * expected.square().mean()
 
 
 def test_a_student_of_bf16_weights_is_a_lora_on_the_float32_teacher(tmp_path: Path) -> None:
     trainer = train(tmp_path, 2, no_measure, precision="bf16-weights", **LORAS)
-    student, teacher, master = trainer.student(), make_teacher(), trainer.distiller.generator.master
+    student, teacher, master = trainer.evaluated.copy(), make_teacher(), trainer.distiller.generator.master
     for name, weight in student.named_parameters():
         own = "lora" in name
         expected = master.get_parameter(name) if own else teacher.get_parameter(name.replace(".base_layer", ""))
