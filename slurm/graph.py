@@ -176,7 +176,10 @@ def _images(run: Run) -> int:
     recipe = run.recipe
     if recipe.batch_size % recipe.gradient_accumulation:
         parts = recipe.gradient_accumulation
-        raise UserError(f"{run.label}: batch_size {recipe.batch_size} does not divide into {parts} micro-batches")
+        raise UserError(
+            f"{run.label}: batch_size {recipe.batch_size} does not divide into {parts} micro-batches; "
+            f"fix: --set batch_size={recipe.batch_size // parts * parts or parts}"
+        )
     return recipe.batch_size // recipe.gradient_accumulation
 
 
@@ -188,7 +191,10 @@ def _dividing(asked: Resources, images: int, label: str) -> Resources:
             if images % fitting.processes == 0:
                 return fitting
     if asked.gpus == 0 and images % asked.nodes:
-        raise UserError(f"{label}: {images} images of a batch do not divide among {asked.nodes} nodes")
+        raise UserError(
+            f"{label}: {images} images of a batch do not divide among {asked.nodes} nodes; "
+            "fix: set max_nodes = 1 in the profile"
+        )
     return asked
 
 

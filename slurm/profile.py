@@ -118,14 +118,15 @@ class Profile(_Data):
         wanted = replace(asked, **{name: value for name, value in own.items() if name in vars(asked)})
         if wanted.gpus and not self.gpus_per_node:
             raise UserError(
-                f"stage {stage} asks for {wanted.gpus} GPUs and the profile has none; set gpus_per_node in it, "
-                f"or [stages.{stage}] gpus = 0"
+                f"stage {stage} asks for {wanted.gpus} GPUs and the profile has none; "
+                f"fix: set gpus_per_node in it, or [stages.{stage}] gpus = 0"
             )
         hours = min(wanted.hours, self.max_hours)
         if 3600 * hours <= self.signal_seconds:
             raise UserError(
                 f"a job of stage {stage} would be asked to stop as soon as it begins: it has {hours:g} hours, and "
-                f"signal_seconds is {self.signal_seconds}; lower signal_seconds in the profile, or raise max_hours"
+                f"signal_seconds is {self.signal_seconds}; "
+                "fix: lower signal_seconds in the profile, or raise max_hours"
             )
         return Resources(
             min(wanted.nodes, self.max_nodes),
@@ -166,11 +167,13 @@ def load_profile(name: str) -> Profile:
     if path is None:
         raise unknown("profile", name, profile_names())
     if not path.is_file():
-        raise UserError(f"no profile {path}; a name, or the path of a .toml file: bench slurm profiles lists them")
+        raise UserError(
+            f"no profile {path}; fix: give a name that bench slurm profiles lists, or the path of a .toml file"
+        )
     try:
         data = tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"profile {path} is not TOML: {error}") from None
+        raise UserError(f"profile {path} is not TOML: {error}; fix: correct this place") from None
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
@@ -188,7 +191,9 @@ def _mistake(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"bad value {first['input']!r} for {key!r}: {first['ctx']['error']}"
     reason = _LISTS[key] if first["type"] == "tuple_type" and key in _LISTS else first["msg"]
-    return f"bad value {first['input']!r} for {key!r}: {reason}"
+    return (
+        f"bad value {first['input']!r} for {key!r}: {reason}; fix: docs/slurm.md lists the keys and their values"
+    )
 
 
 _LISTS = {

@@ -64,7 +64,7 @@ def slurm(*command: str) -> str:
             command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment()
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; try again later") from None
+        raise UserError(f"{command[0]} gave no answer in {SECONDS:.0f} s; fix: try again later") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
         lines = [line for line in said.splitlines() if not line.startswith('Try "')] or [said]

@@ -24,7 +24,7 @@ from typing import Any
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, without_fix
 from bench.core.escape import shell_path
 from bench.core.files import read_text, regular_file, write_text
 from bench.core.locks import is_locked, locked
@@ -126,7 +126,7 @@ def read_submission(path: Path) -> Submission:
         code, owner = Path(data["code"]), path.stat().st_uid
         return Submission(**own, folder=path.parent, graph=graph, code=code, owner=owner, later=later, full=full)
     except UserError as error:
-        problem = str(error).partition("; fix: ")[0]
+        problem = without_fix(error)
         if not os.access(path, os.R_OK):
             raise UserError(f"{problem}; fix: ask its owner to let you read it") from None
         raise _damaged(path, problem) from None

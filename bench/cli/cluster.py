@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import sys
 import time
 from collections import deque
@@ -85,7 +86,10 @@ def logs(
 
     states = _states_or_folders(runs, [run])
     if len(states) > 1:
-        raise UserError(f"{len(states)} runs are called {run!r}: {listed(map(full_name, states))}")
+        raise UserError(
+            f"{len(states)} runs are called {run!r}: {listed(map(full_name, states))}; "
+            f"fix: bench logs {shlex.quote(full_name(states[0]))}, or another of them"
+        )
     (state,) = states
     path = state.folder / LOG
     if not path.exists():

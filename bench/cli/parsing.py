@@ -21,11 +21,9 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set takes key=value, not {text!r}; for example --set iterations=1000")
         name = key.strip().replace("-", "_")
-        if not name:
-            raise UserError(f"--set takes key=value, not {text!r}; for example --set iterations=1000")
+        if not equals or not name:
+            raise UserError(f"--set takes key=value, not {text!r}; fix: write it as --set iterations=1000")
         if name in found:
             raise UserError(f"--set gives {name!r} twice; fix: give it once")
         found[name] = _value(name, value.strip())
@@ -39,7 +37,7 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Any]]:
         key, equals, values = text.partition("=")
         name = key.strip().replace("-", "_")
         if not equals or not name or not values.strip():
-            raise UserError(f"--grid takes key=value,value, not {text!r}; for example --grid lr=3e-4,1e-3")
+            raise UserError(f"--grid takes key=value,value, not {text!r}; fix: write it as --grid lr=3e-4,1e-3")
         if name in found:
             raise UserError(f"--grid gives {name!r} twice; fix: give it once, with all values")
         listed = [_value(name, one) for one in _parts(values)]
@@ -86,9 +84,9 @@ def parse_seeds(text: str) -> list[int]:
     try:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise UserError(f"--seed takes whole numbers with commas, such as 0,1,2; not {text!r}") from None
+        raise UserError(f"--seed takes whole numbers with commas, not {text!r}; fix: --seed 0,1,2") from None
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**31:
-        raise UserError(f"--seed takes numbers from 0 to 2147483647; not {text!r}")
+        raise UserError(f"--seed takes numbers from 0 to 2147483647, not {text!r}; fix: --seed 0,1,2")
     return list(dict.fromkeys(seeds))
 
 
@@ -111,9 +109,9 @@ def parse_weights(texts: Iterable[str]) -> dict[str, Path]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise UserError(f"--weights takes NAME=PATH, not {text!r}")
+            raise UserError(f"--weights takes NAME=PATH, not {text!r}; fix: bench weights list shows the names")
         if name in found:
-            raise UserError(f"--weights gives {name!r} twice")
+            raise UserError(f"--weights gives {name!r} twice; fix: give it once")
         found[name] = Path(path)
     return found
 

@@ -159,6 +159,9 @@ def _real_images(path: Path, size: int | None, batch_size: int, progress: Progre
     return array_images(_images(path), path.name, file_sha256(path), batch_size)
 
 
+AS_ARRAY = "fix: save uint8 images [N, 3, H, W] with numpy.save, or name a folder of images"
+
+
 def _images(path: Path) -> np.ndarray:
     """Map the images of a .npy file. Raises UserError if they are no images."""
     import numpy as np
@@ -168,8 +171,8 @@ def _images(path: Path) -> np.ndarray:
     try:
         stack = np.load(regular_file(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is no .npy file of numbers: {error}") from error
+        raise UserError(f"{path} is no .npy file of numbers: {error}; {AS_ARRAY}") from error
     if not isinstance(stack, np.ndarray) or stack.dtype != np.uint8 or stack.ndim != 4 or stack.shape[1] != 3:
         shape = f"{stack.dtype} {list(stack.shape)}" if isinstance(stack, np.ndarray) else "an archive"
-        raise UserError(f"{path} must hold uint8 [N, 3, H, W], not {shape}")
+        raise UserError(f"{path} must hold uint8 [N, 3, H, W], not {shape}; {AS_ARRAY}")
     return stack

@@ -65,7 +65,7 @@ class Subject:
             found = f"not {' and '.join(f'--{one}' for one in given)} together" if given else "and none is given"
             raise UserError(
                 "bench eval takes one of --checkpoint PATH, --sampler NAME, --sampler FILE.py:FUNCTION, "
-                f"--images PATH and --pipeline PATH, {found}"
+                f"--images PATH and --pipeline PATH, {found}; fix: give one of them"
             )
         kind: Kind = "function" if self._function else given[0]
         for option, kinds in GOES_WITH.items():

@@ -229,5 +229,6 @@ def _budget(text: str) -> Budget:
     except (ValueError, RecursionError) as error:
         reason = "" if isinstance(error, json.JSONDecodeError | RecursionError) else f": {error}"
         raise UserError(
-            f"--budget takes passes=N, images=N or generator_updates=N, not {text[:60]!r}{reason}"
+            f"--budget takes passes=N, images=N or generator_updates=N, not {text[:60]!r}{reason}; "
+            "fix: write it as --budget passes=600000"
         ) from None

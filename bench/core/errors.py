@@ -15,6 +15,16 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def without_fix(error: BaseException | str) -> str:
+    """Return the text of an error without its fix, where another one suits better."""
+    return str(error).partition("; fix:")[0]
+
+
+def with_fix(error: BaseException, fix: str) -> str:
+    """Return the text of an error, with this fix unless it has one of its own."""
+    return str(error) if "fix: " in str(error) else f"{error}; fix: {fix}"
+
+
 def listed(names: Iterable[object], limit: int = 4, between: str = ", ") -> str:
     """List the first few names on one line: `a, b, c, d and 7 more`."""
     every = [str(name) for name in names]

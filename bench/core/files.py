@@ -182,14 +182,19 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """
     kind = _kind(path)
     if kind != "file":
-        raise UserError(f"{path}: cannot be read: it is {kind}")
+        raise UserError(f"{path}: cannot be read: it is {kind}; fix: name a file that is there")
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise UserError(
+            f"{path}: cannot be read: {error.strerror or error}; fix: name a file that is there and readable"
+        ) from error
     if len(content) > most:
-        raise UserError(f"{path}: cannot be read: it is larger than {human_size(most)}, the limit for such files")
+        raise UserError(
+            f"{path}: cannot be read: it is larger than {human_size(most)}, the limit for such files; "
+            "fix: name another file"
+        )
     return content
 
 

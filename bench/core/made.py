@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, without_fix
 from bench.core.escape import printable, shell_path
 from bench.core.locks import lock_of, locked
 from bench.core.temporaries import remove_temporaries
@@ -45,7 +45,7 @@ def reading_made(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        reason, remove = str(error).partition("; fix:")[0], "rm -r" if path.is_dir() else "rm"
+        reason, remove = without_fix(error), "rm -r" if path.is_dir() else "rm"
         raise UserError(
             f"cannot read {what} {path}: {reason}; fix: {remove} {shell_path(path)}, and run again"
         ) from None

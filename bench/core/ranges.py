@@ -43,7 +43,7 @@ def _range(option: str, text: str) -> list[float]:
     """Return the numbers of `first:last:step`, with the last one if the steps meet it."""
     parts = text.split(":")
     if len(parts) != 3:
-        raise UserError(f"{option} takes a range as FIRST:LAST:STEP, not {text!r}; for example {option} 1:8:1")
+        raise UserError(f"{option} takes a range as FIRST:LAST:STEP, not {text!r}; fix: {option} 1:8:1")
     first, last, step = (_number(option, part.strip()) for part in parts)
     if step <= 0:
         raise UserError(f"{option} {text}: the step is {step:g}; fix: a step above 0")
@@ -63,5 +63,5 @@ def _number(option: str, text: str) -> float:
     except ValueError:
         found = math.nan
     if not math.isfinite(found):
-        raise UserError(f"{option} takes numbers, not {text!r}; for example {option} 1,2,4 or {option} 1:8:1")
+        raise UserError(f"{option} takes numbers, not {text!r}; fix: {option} 1,2,4 or {option} 1:8:1")
     return found

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.core.errors import UserError, first_line
+from bench.core.errors import UserError, first_line, without_fix
 from bench.core.escape import shell_path
 from bench.core.files import file_sha256, regular_file
 from bench.data.source import ItemSource, read_bytes
@@ -66,7 +66,7 @@ def open_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         # Not np.load, which would open a zip as an .npz. A header that asks for more than the file has is refused.
         array: np.ndarray = np.lib.format.open_memmap(regular_file(path), mode="r")
     except UserError as error:
-        raise UserError(f"{str(error).partition('; fix: ')[0]}; {fix_for(path.parent)}") from None
+        raise UserError(f"{without_fix(error)}; {fix_for(path.parent)}") from None
     except Exception as error:  # numpy parses the header as Python: a hostile one can raise almost anything
         raise UserError(
             f"{path} is missing, cut short or damaged ({first_line(error)}); {fix_for(path.parent)}"

@@ -62,7 +62,10 @@ def read_features(path: Path) -> list[Features]:
             for number in range(len(parts[FEATURES]))
         ]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as kept features ({type(error).__name__})") from None
+        raise UserError(
+            f"{path} cannot be read as kept features ({type(error).__name__}); "
+            "fix: move it aside, and evaluate again"
+        ) from None
 
 
 def _split(array: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:

@@ -93,7 +93,10 @@ class ForkServer:
                 self.send(pid, signal.SIGTERM)
                 raise
             if not reply.is_file():
-                raise UserError(f"{target} ended with code {self.code(pid)} and no answer")
+                raise UserError(
+                    f"{target} ended with code {self.code(pid)} and no answer; "
+                    "fix: free memory if the system killed it, and run again"
+                )
             found = json.loads(reply.read_text(encoding="utf-8"))
         if "error" in found:
             raise UserError(found["error"])

@@ -52,7 +52,8 @@ def score_of(batch: Features, name: str, metric: str) -> np.ndarray:
     if name not in batch.scores:
         given = ", ".join(sorted(batch.scores)) or "none"
         raise UserError(
-            f"metric {metric!r} reads the scores {name!r} of each image, but the extractor gives {given}"
+            f"metric {metric!r} reads the scores {name!r} of each image, but the extractor gives {given}; "
+            "fix: name one of its scores in the metric, or let the extractor give this one"
         )
     return batch.scores[name]
 

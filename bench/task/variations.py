@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.core.errors import UserError, listed, unknown
+from bench.core.errors import UserError, listed, unknown, with_fix
 from bench.task.declaration import Baseline
 
 BETWEEN = "+"
@@ -32,7 +32,9 @@ def variation(baselines: Mapping[str, Baseline], base: str, settings: Mapping[st
         made = declared.varied(settings)
     except ValueError as error:
         words = ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
-        raise UserError(f"sampler {base!r} cannot have {words}: {error}") from None
+        raise UserError(
+            f"sampler {base!r} cannot have {words}: {with_fix(error, 'give it other values')}"
+        ) from None
     found = [one for known in baselines.values() if (one := _named_after(known, made))]
     if found:
         return min(found, key=lambda one: one.name.count(BETWEEN))

@@ -100,7 +100,11 @@ class Budget:
             low, high = high, 2 * high
             if high > MOST:
                 rises = getattr(_spent(recipe, high), self.unit) > getattr(_spent(recipe, 1), self.unit)
-                why = "it has room for 2^40 iterations" if rises else "its cost() does not rise with iterations"
+                why = (
+                    "it has room for 2^40 iterations; fix: give a smaller one"
+                    if rises
+                    else "its cost() does not rise with iterations; fix: let it count what an iteration takes"
+                )
                 raise UserError(f"a budget of {self} sets no end to {who}: {why}")
         while high - low > 1:
             middle = (low + high) // 2

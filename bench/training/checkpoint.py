@@ -205,7 +205,8 @@ def start_from(run: Path, distiller: Distiller[Any]) -> Path:
     except Exception as error:  # zip, pickle, key and shape errors: all mean that this file cannot be used
         raise UserError(
             f"init_from: {path} is damaged, or its networks do not fit {distiller.recipe.__class__.__name__} on "
-            f"this task ({type(error).__name__}: {first_line(error)})"
+            f"this task ({type(error).__name__}: {first_line(error)}); "
+            "fix: start from a run of the same kind of network"
         ) from None
     return path
 

@@ -274,9 +274,12 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
             default = list(model.model_fields[key].get_default())
             raise UserError(
                 f"bad value {first['input']!r} for recipe key {key!r} of {who}: it is a list in brackets; "
-                f"for example --set '{key}={default}'"
+                f"fix: write it as --set '{key}={default}'"
             ) from None
-        raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}") from None
+        raise UserError(
+            f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}; "
+            "fix: bench describe shows its values"
+        ) from None
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -178,7 +178,9 @@ def _of_shards(shards: list[Path], skipped: Counter[str]) -> dict[str, Read]:
 
 def _member(shard: Path, entry: Entry) -> bytes:
     if entry.size > MAX_BYTES:
-        raise UserError(f"{shard}: {entry.name} has {human_size(entry.size)}, too much for an image")
+        raise UserError(
+            f"{shard}: {entry.name} has {human_size(entry.size)}, too much for an image; fix: take it out"
+        )
     with shard.open("rb") as file:
         file.seek(entry.offset)
         return file.read(entry.size)

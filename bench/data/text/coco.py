@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, without_fix
 from bench.core.files import regular_file
 from bench.data.kinds import IMAGE_KINDS
 from bench.data.plain import json_of, kind_of
@@ -114,7 +114,7 @@ def read_captions(path: Path) -> Captions:
         if len(images) != len(content["images"]):
             raise ValueError("two images have one id")
     except UserError as error:
-        raise UserError(f"{str(error).partition('; fix: ')[0]}; fix: name captions_val2014.json") from None
+        raise UserError(f"{without_fix(error)}; fix: name captions_val2014.json") from None
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path} is not a captions file of COCO ({type(error).__name__}: {error}); "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError, unknown, without_fix
 from bench.data.plain import json_lines
 from bench.data.source import read_bytes
 from bench.data.text.object_names import NAMES
@@ -53,7 +53,7 @@ def read_geneval(path: Path) -> tuple[GenEvalPrompt, ...]:
     try:
         lines = list(json_lines(content, path.name))
     except UserError as error:
-        raise _wrong(path, str(error).partition("; fix: ")[0]) from None
+        raise _wrong(path, without_fix(error)) from None
     for number, line in lines:
         where = f"line {number}"
         try:

@@ -99,7 +99,7 @@ def read_prompts(path: Path, name: str | None = None, column: str | None = None)
     except csv.Error as error:
         raise UserError(f"{path} is not a table of texts ({error}); fix: download it again") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}; fix: make it readable") from error
     except MemoryError:
         raise UserError(f"{path} needs more memory than this machine has; fix: download it again") from None
     prompts = table[_column(path, table, column)]

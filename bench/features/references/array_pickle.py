@@ -57,7 +57,9 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
     with reading(path, "numpy arrays"), path.open("rb") as file:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read")
+            raise UserError(
+                f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read; fix: name another file"
+            )
         found = _Plain().of(unpickle(file, ALLOWED, "a file of numpy arrays"))
         if not isinstance(found, dict):
             raise UnsafePickleError(f"holds {type(found).__name__}, not a dictionary")

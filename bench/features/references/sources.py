@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, listed, with_fix
 from bench.core.escape import printable
 from bench.core.files import file_sha256
 from bench.features.names import DINO_FEATURES, FID_FEATURES, SPATIAL_FEATURES
@@ -33,25 +33,33 @@ def import_reference(
         found = _read_pickle(path)
     else:
         raise UserError(
-            f"{path} is neither an .npz file nor a pickle: it starts with {start.hex(' ') or 'nothing'}"
+            f"{path} is neither an .npz file nor a pickle: it starts with {start.hex(' ') or 'nothing'}; "
+            f"fix: {EXPECTED}"
         )
     source_sha256 = file_sha256(path)
-    return [
-        checked_reference(
-            mean, cov, Description(name + suffix, features, samples, crop, path.name, source_sha256), path
-        )
-        for suffix, features, mean, cov in found
-    ]
+    try:
+        return [
+            checked_reference(
+                mean, cov, Description(name + suffix, features, samples, crop, path.name, source_sha256), path
+            )
+            for suffix, features, mean, cov in found
+        ]
+    except UserError as error:
+        raise UserError(with_fix(error, EXPECTED)) from None
 
 
 Found = tuple[str, str, Any, Any]
 """One entry of a file: suffix of the name, features, mean and covariance."""
+EXPECTED = "name statistics with mu and sigma, as EDM, EDM2 and ADM publish them"
+"""The fix for another file."""
 
 
 def _read_npz(path: Path) -> list[Found]:
     arrays = read_arrays(path, ("mu", "sigma", "mu_s", "sigma_s"))
     if {"mu", "sigma"} - arrays.keys():
-        raise UserError(f"{path} has no mu and sigma; it has {listed(map(printable, _members(path)))}")
+        raise UserError(
+            f"{path} has no mu and sigma; it has {listed(map(printable, _members(path)))}; fix: {EXPECTED}"
+        )
     found: list[Found] = [("", FID_FEATURES, arrays["mu"], arrays["sigma"])]
     if {"mu_s", "sigma_s"} <= arrays.keys():
         found.append(("-spatial", SPATIAL_FEATURES, arrays["mu_s"], arrays["sigma_s"]))
@@ -68,7 +76,8 @@ def _read_pickle(path: Path) -> list[Found]:
             found.append((suffix, features, entry["mu"], entry["sigma"]))
     if not found:
         raise UserError(
-            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {listed(map(printable, content))}"
+            f"{path} has no fid or fd_dinov2 with mu and sigma; it has {listed(map(printable, content))}; "
+            f"fix: {EXPECTED}"
         )
     return found
 

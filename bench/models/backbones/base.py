@@ -158,7 +158,8 @@ def find_family(name: str) -> type[BackboneFamily]:
             points[name].load()
         except Exception as error:  # whatever the file of somebody's family raises
             raise UserError(
-                f"cannot load the backbone family {name!r} ({points[name].value}): {first_line(error)}"
+                f"cannot load the backbone family {name!r} ({points[name].value}): {first_line(error)}; "
+                "fix: install its package again, or take it away"
             ) from error
     if name not in FAMILIES:
         raise unknown("backbone family", name, sorted({*FAMILIES, *points}))

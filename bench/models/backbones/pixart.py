@@ -81,7 +81,10 @@ class PixArtDenoiser(TransformerFamily, TextFamily):
 
         found = schedule_of(scheduler, "linear")
         if found.prediction != "epsilon":
-            raise UserError(f"the scheduler's prediction_type is {found.prediction!r}; PixArt's is 'epsilon'")
+            raise UserError(
+                f"the scheduler's prediction_type is {found.prediction!r}, and PixArt's is 'epsilon'; "
+                "fix: name a pipeline of PixArt as published"
+            )
         return found
 
     @classmethod

@@ -74,7 +74,9 @@ def _network(file: PipelineFile, configuration: Path, like: str) -> FluxTransfor
         with init_empty_weights():  # its initial weights would be overwritten anyway
             network = FluxTransformer2DModel.from_config(config)
     except Exception as error:  # diffusers and torch each raise their own
-        raise UserError(f"cannot read {configuration}: {printable(first_line(error))[:200]}") from None
+        raise UserError(
+            f"cannot read {configuration}: {printable(first_line(error))[:200]}; fix: download it again"
+        ) from None
     renamed = diffusers_weights(file.state, network.state_dict())
     fill(network, renamed, str(file.path), f"a network like that of {like}")
     return network.eval().requires_grad_(False)

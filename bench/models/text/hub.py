@@ -43,7 +43,10 @@ def from_hub(name: str, download: bool, files: list[str]) -> Path:
         return Path(snapshot_download(name, local_files_only=not download, allow_patterns=files))
     except Exception as error:  # huggingface_hub, requests and httpx each raise their own
         if download:
-            raise UserError(f"cannot download {name}: {first_line(error)}") from None
+            raise UserError(
+                f"cannot download {name}: {first_line(error)}; fix: check the name and the connection, "
+                "log in by hf auth login where its licence asks for that, or name a folder that has it"
+            ) from None
         raise UserError(
             f"{name} is not in the hub's cache, and nothing is downloaded without --download; fix: run the same "
             "command with --download, or fill the cache ($HF_HOME) from a machine that has it"

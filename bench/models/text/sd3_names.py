@@ -19,5 +19,8 @@ def diffusers_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     except KeyError as error:
         raise UserError(f"a network of SD3 in its original form lacks {error}; fix: name the whole file") from None
     if rest := problems((), left):
-        raise UserError(f"a network of SD3 in its original form has more than its tensors: {rest}")
+        raise UserError(
+            f"a network of SD3 in its original form has more than its tensors: {rest}; "
+            "fix: name the file of the network alone"
+        )
     return found

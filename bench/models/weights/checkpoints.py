@@ -11,7 +11,7 @@ from accelerate import init_empty_weights
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from bench.core.errors import UserError, listed, unknown
+from bench.core.errors import UserError, listed, unknown, with_fix
 from bench.core.escape import printable
 from bench.core.files import read_json
 from bench.models.backbones.edm import EDMDenoiser
@@ -37,6 +37,8 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "critic": ("fake_unet.", "guidance_model.fake_unet."),
 }
 """Prefixes of the networks in DMD2's files: in files of one part, and in one file of the whole training."""
+PUBLISHED = "name EDM's ImageNet-64 network as published, or a student of it"
+"""The fix for another network."""
 GENERATOR_FILES = ("pytorch_model.bin", "model.safetensors")
 """Names that accelerate gives to the generator, or to all networks together, in a training's folder."""
 PICKLED = "diffusion_pytorch_model.bin"
@@ -71,7 +73,10 @@ def load_edm_denoiser(path: Path, preconditioning: Preconditioning | None = None
     require(path)
     found, source = _recognise(path)
     if preconditioning not in (None, "edm") and found != "diffusers":
-        raise UserError(f"{path} is used with EDM's preconditioning; {preconditioning!r} is for diffusers folders")
+        raise UserError(
+            f"{path} is used with EDM's preconditioning; {preconditioning!r} is for diffusers folders; "
+            "fix: leave it out"
+        )
     if found == "EDM pickle":
         return _from_pickle(source)
     if found == "DMD2 checkpoint":
@@ -119,14 +124,16 @@ def _from_official(
         check_attributes(attributes, official_shapes(network))
         converted = to_diffusers(state, network)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {with_fix(error, PUBLISHED)}") from None
     return _denoiser(edm_unet_with(network, converted), "edm")
 
 
 def _from_pickle(path: Path) -> LoadedDenoiser:
     official = read_official_pickle(path)
     if official.class_name != "EDMPrecond":
-        raise UserError(f"{path} holds a network of the class {official.class_name!r:.80}, not EDMPrecond")
+        raise UserError(
+            f"{path} holds a network of the class {official.class_name!r:.80}, not EDMPrecond; fix: {PUBLISHED}"
+        )
     denoiser = _from_official(path, official.state_dict, official.attributes)
     return LoadedDenoiser(denoiser, "EDM pickle", path, "ema")
 
@@ -153,7 +160,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
         raise UserError(
             f"{folder} holds a {printable(config.get('_class_name'))[:80]} for "
             f"{printable(config.get('num_class_embeds') or 'no')[:80]} classes; "
-            "expected a class-conditional UNet2DModel"
+            "expected a class-conditional UNet2DModel; fix: name another folder"
         )
     root = folder.parent if folder.name == "unet" else folder
     index = root / "model_index.json"
@@ -163,7 +170,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
     if preconditioning is None:
         raise UserError(
             f"nothing beside {folder} says how its network is used, and the wrong way gives bad images without "
-            f"an error; say one of {listed(get_args(Preconditioning))}"
+            f"an error; fix: name the file that its training wrote, or a folder with {DESCRIPTION}"
         )
     # Without dropout, as DMD2 trains; OpenAI's teacher has 0.1 in its config.
     pickled = folder / PICKLED

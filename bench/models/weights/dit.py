@@ -18,7 +18,7 @@ from accelerate import init_empty_weights
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, listed, with_fix
 from bench.core.escape import printable
 from bench.models.weights.compare import differences, without_prefixes
 from bench.models.weights.state_dicts import fill, read_state_dict
@@ -87,7 +87,7 @@ def read_official(path: Path, heads: int | None = None) -> DiTTransformer2DModel
         network = _empty_network(state, heads)
         converted = _converted(state, network)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {with_fix(error, 'name a file as DiT or SiT publish it')}") from None
     fill(network, converted, str(path), "the network that its shapes describe")
     return network.eval().requires_grad_(False)
 

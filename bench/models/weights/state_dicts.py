@@ -55,7 +55,7 @@ def file_kind(path: Path) -> FileKind:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}; fix: make it readable") from None
     # Checked first, because the length of the header may begin with any byte, also with that of a pickle.
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] <= MAX_HEADER:
         return "safetensors"
@@ -106,7 +106,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         inner = next((n for n in NESTED if isinstance(state, dict) and isinstance(state.get(n), dict)), None)
         state = state if inner is None else state[inner]
     if not isinstance(state, dict):
-        raise UserError(f"{path} holds a {type(state).__name__}, not a network's weights by name")
+        raise UserError(
+            f"{path} holds a {type(state).__name__}, not a network's weights by name; fix: name another file"
+        )
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             found = f"{printable(name)[:80]!r} (a {type(value).__name__})"
@@ -144,7 +146,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str
     expected = network.state_dict()
     state = without_prefixes(state, expected.__contains__)
     if wrong := differences(expected, state):
-        raise UserError(f"{source} is not {name}: {wrong}")
+        raise UserError(
+            f"{source} is not {name}: {wrong}; fix: name a file of such a network, or download it again"
+        )
     given = {key: state[key].detach().to(value.dtype) for key, value in expected.items()}
     network.load_state_dict(given, assign=True)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.core.errors import UserError, listed, unknown
+from bench.core.errors import UserError, listed, unknown, without_fix
 from bench.report.site.entries import read_entries
 from bench.report.site.pages import Site
 from bench.runs.packing.bundles import is_bundle, opened
@@ -48,10 +48,7 @@ def _told(problem: str, others: Mapping[Path, Path]) -> str:
     for folder, path in others.items():
         if folder != path and str(folder.parent) in problem:  # tunings lie beside the folder of records
             named = problem.replace(str(folder), str(path)).replace(str(folder.parent), str(path))
-            return (
-                f"{named.partition('; fix: ')[0]}; left out of the site; "
-                f"fix: correct it in {path}, or leave it out"
-            )
+            return f"{without_fix(named)}; left out of the site; fix: correct it in {path}, or leave it out"
     return problem
 
 

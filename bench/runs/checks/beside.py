@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, without_fix
 from bench.core.escape import shell_path
 from bench.core.files import read_bytes
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
@@ -41,7 +41,7 @@ def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
             for one in check(record, file):
                 yield Finding(one.level, f"{file.name}: {one.what}", one.fix or FIX)
         except UserError as problem:
-            yield error(str(problem).partition("; fix:")[0], FIX)
+            yield error(without_fix(problem), FIX)
     if record.status == "ok" and found.sheet is None:
         yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
 
@@ -52,7 +52,7 @@ def tuning_findings(path: Path) -> Iterator[Finding]:
         found = read_tuning(path)
         named = found.file
     except UserError as problem:
-        yield error(str(problem).removeprefix(f"{path}: ").partition("; fix:")[0], UNCHANGED)
+        yield error(without_fix(problem).removeprefix(f"{path}: "), UNCHANGED)
         return
     except (ValueError, RecursionError) as problem:  # a value without a digest
         yield error(f"it has a value that plain JSON cannot hold ({problem})", UNCHANGED)

@@ -136,7 +136,11 @@ def test_doctor_finds_pinned_assets(bench: Callable[..., Any], tmp_path: Path) -
         (["run", "--set", "lr=Infinity"], "bad value inf for recipe key 'lr'"),
         (["run", "--set", "iterations=0"], "bad value 0 for recipe key 'iterations'"),
         (["run", "--set", "iterations"], "--set takes key=value"),
-        (["run", "--seed", "one"], "--seed takes whole numbers"),
+        (["run", "--seed", "one"], "--seed takes whole numbers with commas, not 'one'; fix: --seed 0,1,2"),
+        (["run", "--seed", "-1"], "--seed takes numbers from 0 to 2147483647, not '-1'; fix: --seed 0,1,2"),
+        (["run", "--config", "no.toml"], "no.toml: cannot be read: it is missing; fix: name a file that is there"),
+        (["run", "--set", "betas=3"], "it is a list in brackets; fix: write it as --set 'betas=[0.9, 0.999]'"),
+        (["refs", "import", __file__], "is neither an .npz file nor a pickle"),
         (["run", "--plugin", "nowhere.py"], "no plug-in file nowhere.py"),
         (["describe", "dmd22"], "did you mean 'dmd2'"),
         (["describe", "dmd22", "--task", "digits"], "unknown name 'dmd22'; did you mean 'dmd2'"),
@@ -167,6 +171,7 @@ def test_a_mistake_is_one_line_with_its_fix(bench: Callable[..., Any], arguments
     assert done.code == 2
     error = next(line for line in done.text.splitlines() if line.startswith("error: "))
     assert message in error
+    assert any(way in error for way in ("; fix: ", "; did you mean ", "; valid: "))
 
 
 def test_dry_run_shows_the_plan_and_does_nothing(bench: Callable[..., Any], tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_a_name_that_no_run_has_is_no_run(name: str, begun: Path, bench: Callabl
 
 def test_logs_of_several_runs_are_told_apart_by_their_whole_names(begun: Path, bench: Callable[..., Any]) -> None:
     reason = bench("logs", "dmd2-s1", "--runs", begun).text
-    assert "2 runs are called 'dmd2-s1': tiny/dmd2-s1-abcdefabcd, tiny/dmd2-s1-other" in reason
+    assert "2 runs are called 'dmd2-s1': tiny/dmd2-s1-abcdefabcd, tiny/dmd2-s1-other; fix: bench logs " in reason
+    assert "tiny/dmd2-s1-abcdefabcd" in bench("logs", "tiny/dmd2-s1-abcdefabcd", "--runs", begun).text
 
 
 @pytest.mark.usefixtures("prepared")

@@ -1,6 +1,6 @@
 """Errors a user sees: one line that says what would have been right."""
 
-from bench.core.errors import UserError, counted, nearest, unknown
+from bench.core.errors import UserError, counted, nearest, unknown, with_fix, without_fix
 
 
 def test_the_nearest_names_come_first() -> None:
@@ -27,6 +27,13 @@ def test_an_unknown_name_like_no_other_is_answered_with_all() -> None:
 def test_a_name_of_two_kinds_is_named_once() -> None:
     said = str(unknown("name", "digit", ["digits", "digits", "fashion"]))
     assert said == "unknown name 'digit'; did you mean 'digits'?"
+
+
+def test_a_fix_is_added_where_there_is_none_and_taken_off_for_a_better_one() -> None:
+    assert with_fix(UserError("it is cut short"), "download it again") == "it is cut short; fix: download it again"
+    assert with_fix(UserError("it is small; fix: make it large"), "leave it") == "it is small; fix: make it large"
+    assert without_fix(UserError("it is small; fix: make it large")) == "it is small"
+    assert without_fix("it is small") == "it is small"
 
 
 def test_an_unknown_name_where_there_are_none() -> None:

@@ -44,7 +44,7 @@ def test_lists_and_ranges_are_read_in_their_order_and_without_doubles(text: str,
 def test_what_is_no_list_is_refused_with_the_option(text: str, said: str) -> None:
     with pytest.raises(UserError) as error:
         parse_numbers("--guidance", text)
-    assert said in str(error.value)
+    assert said in str(error.value) and "; fix: " in str(error.value)
 
 
 def test_steps_are_whole_numbers_from_one_on() -> None:

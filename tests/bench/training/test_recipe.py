@@ -50,7 +50,7 @@ class TestMistakes:
 
     def test_a_list_without_brackets_is_answered_with_one(self) -> None:
         with pytest.raises(
-            UserError, match=r"'0\.1,0\.5' .* it is a list in brackets; for example --set 'gan_range=\["
+            UserError, match=r"'0\.1,0\.5' .* it is a list in brackets; fix: write it as --set 'gan_range=\["
         ):
             build_recipe(DMDRecipe, {"gan_range": "0.1,0.5"}, "it")
 

@@ -218,7 +218,7 @@ def bare(tmp_path: Path, pipeline: Path) -> Path:
 
 
 def test_a_bare_unet_must_be_told_its_preconditioning(bare: Path, generator: dict[str, Tensor]) -> None:
-    with pytest.raises(UserError, match="say one of edm, openai-edm, consistency"):
+    with pytest.raises(UserError, match=r"how its network is used.* fix: name the file that its training wrote"):
         load_edm_denoiser(bare)
     loaded = load_edm_denoiser(bare, preconditioning="edm")
     assert type(loaded.denoiser) is EDMDenoiser
