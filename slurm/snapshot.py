@@ -19,7 +19,7 @@ PLUGINS = "plugins"
 DISTRIBUTION = "distillation-bench"
 
 
-def content_name(plugins: Sequence[Path] = ()) -> str:
+def content_name(plugins: Sequence[Path]) -> str:
     """Name of the code as it is now: of our packages, of what is registered, of the plug-in files."""
     content = hashlib.sha256()
     for name, path in sorted(_files(plugins)):
@@ -27,7 +27,7 @@ def content_name(plugins: Sequence[Path] = ()) -> str:
     return content.hexdigest()[:12]
 
 
-def take_snapshot(target: Path, plugins: Sequence[Path] = ()) -> None:
+def take_snapshot(target: Path, plugins: Sequence[Path]) -> None:
     """Copy the code into the folder `target`, if it is not there yet.
 
     With that folder first in PYTHONPATH, jobs run the copy, and find in it what is registered now.

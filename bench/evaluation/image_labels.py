@@ -25,7 +25,7 @@ class ImageLabels:
     """The seed of the first image's noise; those that follow have the next ones. None: images were given."""
 
 
-def image_labels(prepared: PreparedTask, repetition: int, seeded: bool = True) -> ImageLabels:
+def image_labels(prepared: PreparedTask, repetition: int, seeded: bool) -> ImageLabels:
     """Return what the images of a repetition are of. `seeded` says whether they were made from seeds here."""
     import torch
 

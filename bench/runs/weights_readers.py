@@ -16,7 +16,7 @@ from bench.task.pinned import PinnedTask
 from bench.task.protocol import Protocol
 
 
-def readers(catalogue: Catalogue, located: Iterable[Located], task: Task | None = None) -> dict[str, list[str]]:
+def readers(catalogue: Catalogue, located: Iterable[Located], task: Task | None) -> dict[str, list[str]]:
     """Return the metrics that read each of these weights, by name; with `task`, only those of its protocol.
 
     A metric that reads a protocol's main features reads the weights whose published network has their name.

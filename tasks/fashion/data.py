@@ -102,9 +102,7 @@ class Originals:
     """The folder they were found in."""
 
 
-def originals(
-    folder: Path | None, cache: Path, download: bool = False, progress: Progress | None = None
-) -> Originals:
+def originals(folder: Path | None, cache: Path, download: bool, progress: Progress | None) -> Originals:
     """Return the 60,000 training and 10,000 test images as they were published.
 
     The folder is that of `locate`; if it finds none, `download` fetches the files to `cache` from the official

@@ -51,7 +51,7 @@ class AestheticPredictor:
 
 
 def load_aesthetic(
-    protocol: CLIPProtocol, clip: Path, head: Path, device: torch.device | str = "cpu"
+    protocol: CLIPProtocol, clip: Path, head: Path, device: torch.device | str
 ) -> AestheticPredictor:
     """Read CLIP from open_clip's file, and the head from its published one; only tensors are read.
 

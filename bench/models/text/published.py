@@ -159,7 +159,7 @@ def _ambiguous(folder: Path, found: list[Path]) -> UserError:
     )
 
 
-def network_with(like: Any, state: Mapping[str, Tensor], source: str, one_file: tuple[str, ...] = ()) -> Any:
+def network_with(like: Any, state: Mapping[str, Tensor], source: str, one_file: tuple[str, ...]) -> Any:
     """Build a network of diffusers with the configuration of `like` and these weights, float32, frozen.
 
     Prefixes that tools add to all names are stripped. Raises UserError that names `source` if a name or a shape
@@ -183,7 +183,7 @@ def network_with(like: Any, state: Mapping[str, Tensor], source: str, one_file: 
 
 
 def merged_adapters(
-    state: Mapping[str, Tensor], alpha: float, source: str = "", note: Note | None = None
+    state: Mapping[str, Tensor], alpha: float, source: str, note: Note | None
 ) -> dict[str, Tensor]:
     """Return the weights of a network whose layers have peft's adapters, with the adapters added to the layers.
 

@@ -148,7 +148,7 @@ def not_used(path: Path, options: Sequence[str]) -> str:
     return f"{path}: diffusers {diffusers.__version__} has no such options, and they are not used: {found}"
 
 
-def odd_types(file: Path, tables: Sequence[str] = ()) -> list[str]:
+def odd_types(file: Path, tables: Sequence[str]) -> list[str]:
     """List the tensors of a safetensors file that are not weights: quantised, whole or 8-bit numbers.
 
     Those whose names end in one of `tables` are left out: `load_network` compares them.

@@ -23,7 +23,7 @@ LEAST_SEED = 2**64
 MOST_SEED = 2**128
 
 
-def secret_seed(given: int | None = None) -> int:
+def secret_seed(given: int | None) -> int:
     """Return the seed of a study: the given one, or a random one. Raises UserError for one that can be guessed."""
     if given is None:
         return LEAST_SEED + secrets.randbelow(MOST_SEED - LEAST_SEED)
