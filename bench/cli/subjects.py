@@ -128,11 +128,12 @@ class Subject:
         return FunctionFile.at(file, self._function["name"]).measuring(Place(name, runs))
 
     def _of_pipeline(self, name: str, runs: Path, download: bool, dtype: str) -> Measure:
+        from bench.models.stock_pipelines import open_pipeline
         from bench.runs.given.measure import PipelineFiles, Place
 
         assert self.pipeline is not None
-        found = PipelineFiles.at(self.pipeline, download, self.scheduler, self.steps, self.guidance, dtype)
-        return found.measuring(Place(name, runs))
+        found = open_pipeline(self.pipeline, download, self.scheduler, self.steps, self.guidance, dtype)
+        return PipelineFiles(found).measuring(Place(name, runs))
 
     def _of_the_task(self, task: Task, runs: Path) -> Measure:
         """Return what measures a saved student or a sampler of the task's teacher."""

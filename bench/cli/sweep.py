@@ -198,9 +198,10 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
     from bench.core.stacked_bars import StackedProgress
     from bench.report.sweeps.files import write_files
     from bench.report.sweeps.table import to_lines
+    from bench.runs.records import write_model
     from bench.runs.runner import Runner
     from bench.runs.sweeps.plan import choice_lines
-    from bench.runs.sweeps.record import write_sweep
+    from bench.runs.sweeps.record import read_sweep
 
     compute_on_cpu(threads)
     progress = StackedProgress()
@@ -213,7 +214,7 @@ def _execute(plan: SweepPlan, catalogue: Catalogue, where: Any, threads: int, re
         runner = Runner(catalogue, plan.reported.prepare(where, progress), progress)
         plan.points[found.chosen].on(plan.reported).measure(runner)
         found = plan.answer()
-    write_sweep(plan.path, found)
+    write_model(plan.path, found, read_sweep)
     for line in (*to_lines(found), "", *choice_lines(found, plan.task.options)):
         print(line)
     for path in (plan.path, *write_files(found, plan.path)):

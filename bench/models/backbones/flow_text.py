@@ -39,6 +39,20 @@ class FlowTextFamily(TransformerFamily, TextFamily):
         }
 
 
-def embedded_guidance_of(about: Mapping[str, Any]) -> float | None:
-    """Return the guidance scale that a description's network takes as an input, if it takes one."""
-    return None if about["embedded_guidance"] is None else number_of(about, "embedded_guidance")
+class GuidedFlowFamily(FlowTextFamily):
+    """One of which some networks take the scale of their guidance as an input."""
+
+    embedded_guidance: float | None
+    """The scale that the network takes; None if it takes none."""
+
+    @classmethod
+    def takes_guidance(cls, network: Any) -> bool:
+        return bool(network.config.guidance_embeds)
+
+    @classmethod
+    def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+        scale = None if about["embedded_guidance"] is None else number_of(about, "embedded_guidance")
+        return super().options(about) | {"embedded_guidance": scale}
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"embedded_guidance": self.embedded_guidance}

@@ -11,7 +11,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.models.backbones.flow_text import FlowTextFamily, embedded_guidance_of
+from bench.models.backbones.flow_text import GuidedFlowFamily
 from bench.models.backbones.text import PipelineFile, TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule
@@ -27,7 +27,7 @@ EMBEDDED_GUIDANCE = 3.5
 """FLUX.1-dev's default: what FluxPipeline gives the network as its guidance."""
 
 
-class FluxDenoiser(FlowTextFamily):
+class FluxDenoiser(GuidedFlowFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and a pooled one.
 
     FLUX.1-dev was distilled under guidance and takes the scale as an input, the embedded guidance; it is part of
@@ -112,21 +112,10 @@ class FluxDenoiser(FlowTextFamily):
         return {"sigmas": [1 - step / steps for step in range(steps)]}
 
     @classmethod
-    def takes_guidance(cls, network: Any) -> bool:
-        return bool(network.config.guidance_embeds)
-
-    @classmethod
     def renamed(cls, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """See `bench.models.text.flux_names`."""
         rename = diffusers_lora if is_lora(state) else diffusers_weights
         return rename(state, network.state_dict())
-
-    @classmethod
-    def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        return super().options(about) | {"embedded_guidance": embedded_guidance_of(about)}
-
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | {"embedded_guidance": self.embedded_guidance}
 
     @property
     def channels(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
-from bench.models.backbones.flow_text import FlowTextFamily, embedded_guidance_of
+from bench.models.backbones.flow_text import GuidedFlowFamily
 from bench.models.backbones.text import TextPipeline
 from bench.models.schedules import FlowSchedule
 from bench.models.text.flow_scheduler import flow_schedule, schedule_options
@@ -21,7 +21,7 @@ GUIDANCE = 4.5
 """The scale that SANA-Sprint's authors give to its network."""
 
 
-class SanaDenoiser(FlowTextFamily):
+class SanaDenoiser(GuidedFlowFamily):
     """A network that predicts the velocity, conditioned on packed text embeddings and their mask.
 
     SANA-Sprint's networks are of this kind too, although SANA-Sprint speaks of TrigFlow, u = cos(a) x + sin(a) eps
@@ -99,17 +99,6 @@ class SanaDenoiser(FlowTextFamily):
         from bench.models.text.sana import scheduler_options
 
         return scheduler_options(cls._schedule(pipeline, resolution))
-
-    @classmethod
-    def takes_guidance(cls, network: Any) -> bool:
-        return bool(network.config.guidance_embeds)
-
-    @classmethod
-    def options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        return super().options(about) | {"embedded_guidance": embedded_guidance_of(about)}
-
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | {"embedded_guidance": self.embedded_guidance}
 
     @property
     def channels(self) -> int:

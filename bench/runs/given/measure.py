@@ -15,7 +15,7 @@ from bench.data.given.files import GivenFiles
 from bench.evaluation.function_images import Function, FunctionImages
 from bench.evaluation.given_images import GivenImages
 from bench.evaluation.pipeline_images import PipelineImages
-from bench.models.stock_pipelines import StockPipeline, open_pipeline
+from bench.models.stock_pipelines import StockPipeline
 from bench.models.weights.folders import unknown_options
 from bench.runs.given.plan import IMAGES, GivenRun
 from bench.runs.plugins.files import function_in
@@ -100,19 +100,6 @@ class PipelineFiles:
     """A diffusers pipeline, with the settings by which it samples."""
 
     pipeline: StockPipeline
-
-    @classmethod
-    def at(
-        cls,
-        source: str,
-        download: bool,
-        scheduler: str | None,
-        steps: int | None,
-        guidance: float | None,
-        dtype: str,
-    ) -> PipelineFiles:
-        """Find the pipeline's folder. Raises UserError if it is not there, or is not safe to load."""
-        return cls(open_pipeline(source, download, scheduler, steps, guidance, dtype))
 
     def measuring(self, place: Place) -> Measure:
         """Return what loads the pipeline, makes one image, to check its size, and then measures all."""

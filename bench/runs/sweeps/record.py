@@ -15,7 +15,7 @@ from bench.core.errors import UserError
 from bench.core.files import digest
 from bench.metrics.result import Count, Model
 from bench.runs.record import Name, Provenance
-from bench.runs.records import read_model, write_model
+from bench.runs.records import read_model
 from bench.runs.sweeps.choice import EVALUATIONS, Direction, Quantities, parse_rule
 
 SWEEPS = "sweeps"
@@ -133,8 +133,3 @@ class Sweep(Model):
 def read_sweep(path: Path) -> Sweep:
     """Read the record of a sweep. Raises UserError with the file, the problem and the fix."""
     return read_model(path, Sweep, "record of a sweep", "bench sweep")
-
-
-def write_sweep(path: Path, found: Sweep) -> None:
-    """Write the record of a sweep so that it appears whole; one that says the same stays as it is."""
-    write_model(path, found, read_sweep)

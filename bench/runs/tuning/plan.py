@@ -14,10 +14,11 @@ from bench.runs.argv import set_options
 from bench.runs.plan import Run
 from bench.runs.planning import plan_run, refuse_idle_overrides
 from bench.runs.record import Record
+from bench.runs.records import write_model
 from bench.runs.registry import Catalogue
 from bench.runs.states.lock import UnderWayError, is_locked
 from bench.runs.suites.settled import recipe_of
-from bench.runs.tuning.record import Point, Question, Tuning, best, write_tuning
+from bench.runs.tuning.record import Point, Question, Tuning, best, read_tuning
 from bench.task.base import Task
 
 
@@ -127,7 +128,7 @@ class TuningPlan:
     def write(self) -> Tuning:
         """Write the record of the tuning and return it. Raises UserError as `answer` does."""
         found = self.answer()
-        write_tuning(self.path, found)
+        write_model(self.path, found, read_tuning)
         self.question.begun(self.root).unlink(missing_ok=True)
         return found
 

@@ -20,7 +20,7 @@ from bench.core.files import digest
 from bench.metrics.result import Count, Model
 from bench.runs.planning import plan_run
 from bench.runs.record import Name, Provenance, Record
-from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model, write_model
+from bench.runs.records import BEGUN, TUNING, folders_beside, moved_aside, read_model
 from bench.runs.registry import Catalogue
 from bench.task.base import Task
 from bench.training.budget import Budget
@@ -226,8 +226,3 @@ def answer_to(question: Question, folders: Iterable[Path], others: Iterable[Tuni
                 return found
     same = (found for found in others if found.answers(question))
     return next((found for found in same if question.protocol_sha256 in ("", found.protocol_sha256)), None)
-
-
-def write_tuning(path: Path, found: Tuning) -> None:
-    """Write a record of a tuning so that it appears whole; one that says the same stays as it is."""
-    write_model(path, found, read_tuning)

@@ -11,12 +11,13 @@ from tuned_runs import write_result
 
 from bench.core.errors import UserError
 from bench.runs.protocols.derived import under_protocol
+from bench.runs.records import write_model
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import question_of, require_rows, settled
 from bench.runs.suites.suite import SuiteRow, SuiteScale
 from bench.runs.tuning.plan import TuningPlan
-from bench.runs.tuning.record import Tuning, best, read_tunings, tuning_files, write_tuning
+from bench.runs.tuning.record import Tuning, best, read_tuning, read_tunings, tuning_files
 from bench.training.budget import Budget, Spent
 
 RUNS = Path("no-runs")
@@ -117,7 +118,7 @@ def test_tunings_of_others_count_where_there_is_none(catalogue: Catalogue, tmp_p
     assert settled(TUNED, catalogue, RUNS, others=others).rows[0].overrides["lr"] == 1e-3
     (path,) = tuning_files(tmp_path / "theirs")
     mine = tmp_path / "mine" / path.relative_to(tmp_path / "theirs")
-    write_tuning(mine, reversed_choice(others[0]))
+    write_model(mine, reversed_choice(others[0]), read_tuning)
     assert settled(TUNED, catalogue, tmp_path / "mine", others=others).rows[0].overrides["lr"] == 1e-4
     assert settled(TUNED, catalogue, tmp_path / "mine" / "records", others=others).rows[0].overrides["lr"] == 1e-4
 

@@ -16,13 +16,14 @@ from swept_runs import METRICS, planned, write_point
 from bench.core.errors import UserError
 from bench.core.stopping import DivergedError
 from bench.runs.plan import BaselineRun
+from bench.runs.records import write_model
 from bench.runs.registry import Catalogue
 from bench.runs.suites.plan import SuitePlan
 from bench.runs.suites.suite import SuiteBaseline, SuiteScale
 from bench.runs.sweeps.choice import parse_rule
 from bench.runs.sweeps.plan import SweepPlan, choice_lines
 from bench.runs.sweeps.points import SamplerPoint, student_points
-from bench.runs.sweeps.record import read_sweep, write_sweep
+from bench.runs.sweeps.record import read_sweep
 
 DIRECTIONS = {one.name: one.direction for one in METRICS}
 RESULTS = [(30.0, 0.2), (20.0, 0.3), (10.0, 0.6), (28.0, 0.7), (12.0, 0.5), (10.0, 0.9)]
@@ -84,11 +85,11 @@ def test_a_point_without_a_result_is_not_chosen(catalogue: Catalogue, tmp_path: 
 def test_the_record_is_written_once_and_read_back(catalogue: Catalogue, tmp_path: Path) -> None:
     plan = measured(catalogue, tmp_path)
     found = plan.answer()
-    write_sweep(plan.path, found)
+    write_model(plan.path, found, read_sweep)
     assert plan.path.parent == tmp_path / "sweeps" and plan.path.name.startswith("fashion-flow-teacher-ode-")
     assert read_sweep(plan.path) == found
     before = plan.path.stat().st_mtime_ns
-    write_sweep(plan.path, plan.answer())
+    write_model(plan.path, plan.answer(), read_sweep)
     assert plan.path.stat().st_mtime_ns == before
     assert replace(plan, rule=parse_rule("highest recall", DIRECTIONS)).path != plan.path
 
