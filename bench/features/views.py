@@ -9,6 +9,8 @@ import numpy as np
 
 from bench.core.errors import UserError
 
+SMALLEST, LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
+"""The sizes that float32 has. Beyond them float64 loses the squares of features, or their sixth powers in KID."""
 NO_PATCH = "no_patch"
 """Name of a score [n], bool: images that were too small for a patch, and were squashed or padded."""
 
@@ -47,7 +49,7 @@ class Features:
 
 
 def check_features(features: np.ndarray, whose: str) -> None:
-    """Raise ValueError unless these are float features [n, D]; UserError if they are not finite."""
+    """Raise ValueError unless these are float features [n, D]; UserError unless float32 can hold their size."""
     if features.ndim != 2 or features.dtype not in (np.float32, np.float64):
         raise ValueError(
             f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
@@ -56,6 +58,13 @@ def check_features(features: np.ndarray, whose: str) -> None:
         raise UserError(
             f"features of {whose} are not all finite, and images of 8 bits are: their extractor makes NaN or "
             "infinities of them; fix: bench weights check"
+        )
+    # Float32 has no other sizes; all zero is a size, which metrics that need a direction refuse.
+    size = float(np.abs(features).max(initial=0)) if features.dtype == np.float64 else 0.0
+    if size > LARGEST or 0 < size < SMALLEST:
+        raise UserError(
+            f"features of {whose} are of the size {size:.3g}, and their squares are lost in rounding or overflow; "
+            f"fix: let their extractor return float32, which is from {SMALLEST:.2g} to {LARGEST:.2g}"
         )
 
 

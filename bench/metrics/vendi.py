@@ -31,12 +31,17 @@ def vendi_score(features: np.ndarray) -> float:
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Return the rows of features [n, D] divided by their lengths, float64. Raises ValueError if one has none."""
+    """Return the rows of features [n, D] divided by their lengths, float64, whatever their size.
+
+    Raises ValueError if the features of an image are all zero.
+    """
     rows = features.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not lengths.all():
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    if not largest.all():
         raise ValueError("an image's features are all zero, so that it has no cosine with others")
-    return rows / lengths
+    # A power of two changes no digit, and keeps the squares of very large and very small features in range.
+    rows = np.ldexp(rows, -np.frexp(largest)[1])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def effective_number(matrix: np.ndarray) -> float:

@@ -69,13 +69,17 @@ class Planned(ABC):
     @property
     def id(self) -> str:
         """The name by content: the same plan has the same name on every machine."""
+        return self.id_of(self.content())
+
+    def id_of(self, content: Mapping[str, Any]) -> str:
+        """Return the name that a plan with this `content()` has."""
         shared = {
             "version": IDENTITY_VERSION,
             "task": self.task.name,
             "assets": self.task.identity(),
             "protocol": self.task.protocol.as_dict(),
         }
-        return f"{self.stem}-{digest(shared | self.content())[:10]}"
+        return f"{self.stem}-{digest(shared | dict(content))[:10]}"
 
     @property
     def folder(self) -> Path:

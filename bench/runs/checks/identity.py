@@ -136,12 +136,25 @@ def _of_run_id(record: Record, task: Task | None, catalogue: Catalogue) -> Itera
     except UserError as problem:
         yield note(f"the run id cannot be computed again: {first_line(problem)}")
         return
-    if id_ != own:
+    if own not in (id_, _earlier_id(planned, record)):
         yield warning(
             f"the run id is {own}, but this content has the id {id_} here: the record was changed, or another "
             "version of the task, its assets or the method made it",
             "say in the pull request which",
         )
+
+
+def _earlier_id(planned: Planned, record: Record) -> str:
+    """Return the id by which an earlier version, that had all keys of the record's recipe, named the run.
+
+    A key that a later version adds is left out of an id where it has its default; versions between its coming and
+    that rule had it in. Such an id is a hash of the same content, and shows a change of it as well.
+    """
+    if not isinstance(planned, Run):
+        return planned.id
+    content = planned.content()
+    later = {key: value for key, value in record.method.recipe.items() if key in planned.recipe.all_added_later()}
+    return planned.id_of({**content, "recipe": {**content["recipe"], **later}})
 
 
 def _own_id(record: Record) -> tuple[str, bool]:

@@ -7,7 +7,7 @@ import getpass
 import itertools
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.core.escape import printable
@@ -17,6 +17,8 @@ from bench.runs.record import Record
 from bench.runs.tuning.record import Tuning
 
 RELATIVE_PATH = re.compile(r"^(?:--[\w-]+=)?(?:\.{1,2}/|[\w.-]+/)[\w./-]*$")
+OWN_FOLDERS = ("--runs", "--cache")
+"""Options with folders that this package fills: a relative one below the working folder is made anywhere."""
 HOST = re.compile(
     r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"
     r"|\b[\w-]+(?:\.[\w-]+)*\.(?:local|lan|internal|intranet|corp|cluster)\b"
@@ -51,6 +53,7 @@ def private_findings(record: Record | Tuning) -> Iterator[Finding]:
     own = _own_names()
     argv = record.provenance.argv
     plugins = {f"provenance.argv.{place}" for place, option in enumerate(argv, 1) if option == "--plugin"}
+    made = set(_made_anywhere(argv))
     for where, text in _texts(record.model_dump(mode="json"), ""):
         if len(text) > LONGEST:
             yield error(f"{where} is a text of {len(text):,} letters", UNCHANGED)
@@ -62,7 +65,7 @@ def private_findings(record: Record | Tuning) -> Iterator[Finding]:
             yield error(f"{where} has control characters or direction marks: {printable(text)[:80]!r}", UNCHANGED)
         if path := MACHINE_PATH.search(text):
             yield error(f"{where} has a path of one machine, {shortened(path[0])}", FIX_PATH)
-        elif where.startswith("provenance.argv.") and RELATIVE_PATH.match(text):
+        elif where.startswith("provenance.argv.") and where not in made and RELATIVE_PATH.match(text):
             fix = FIX_PLUGIN if where in plugins else FIX_RELATIVE
             yield warning(f"{where} has a path that depends on the working folder, {shortened(text)}", fix)
         if not where.startswith(NO_HOSTS) and (host := HOST.search(text)):
@@ -72,6 +75,15 @@ def private_findings(record: Record | Tuning) -> Iterator[Finding]:
     for option, value in itertools.pairwise(argv):
         if SECRET_OPTION.fullmatch(option):
             yield error(f"provenance.argv has a secret behind {option}, {value[:2]}...", FIX_SECRET)
+
+
+def _made_anywhere(argv: Sequence[str]) -> Iterator[str]:
+    """Yield the places of the package's own folders in a command line, where they are below the working folder."""
+    for place, (before, word) in enumerate(itertools.pairwise(["", *argv])):
+        option, _, joined = word.partition("=")
+        path = word if before in OWN_FOLDERS else joined if option in OWN_FOLDERS else None
+        if path is not None and ".." not in path.split("/"):
+            yield f"provenance.argv.{place}"
 
 
 def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:

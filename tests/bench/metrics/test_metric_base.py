@@ -44,6 +44,17 @@ def test_a_diverged_student_is_an_error_and_not_a_number() -> None:
         Features(features)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-60, 1e60, 1e200])
+def test_sizes_that_float32_does_not_have_are_refused(size: float, as_reference: AsReference) -> None:
+    """Without this the KID of features of 1e200 would be 0, and of 1e-200 every precision 1."""
+    features = np.array([[size, 0.0], [-size, size / 2]])
+    with pytest.raises(UserError, match="features of the generated images are of the size"):
+        Features(features)
+    with pytest.raises(UserError, match="features of the reference .* are of the size"):
+        as_reference(features)
+    assert len(Features(np.zeros((2, 3)))) == len(Features(np.full((2, 3), 3e38))) == 2
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [

@@ -10,6 +10,7 @@ import pytest
 from bench.core.errors import UserError
 from bench.metrics.base import Metric, make_metric
 from bench.metrics.catalogue_images import VENDI
+from bench.metrics.prompt_diversity import mean_cosine_distance
 from bench.metrics.titles import title_of
 from bench.metrics.vendi import vendi_score
 from bench.task.protocol import Protocol
@@ -32,6 +33,14 @@ def test_counts_different_images() -> None:
     assert vendi_score(features) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-12)
     assert vendi_score(np.ones((7, 3))) == pytest.approx(1)
     assert vendi_score(np.eye(9)) == pytest.approx(9)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e-30, 1e30, 1e160, 1e300])
+def test_the_size_of_the_features_has_no_effect(size: float) -> None:
+    """Their squares overflow above 1e154, and are lost below 1e-154."""
+    features = np.random.default_rng(3).normal(0.3, 1, size=(20, 6))
+    assert vendi_score(features * size) == pytest.approx(vendi_score(features), rel=1e-12)
+    assert mean_cosine_distance(features * size) == pytest.approx(mean_cosine_distance(features), rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(50, 6), (6, 50)])

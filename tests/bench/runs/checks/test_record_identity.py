@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from example_records import EXAMPLE, GONE, SAMPLER, Found
+from example_records import COMMITTED, EXAMPLE, GONE, SAMPLER, Found
 
 from bench.runs.plan import BaselineRun
 from bench.runs.registry import load_catalogue
@@ -98,6 +99,15 @@ def test_a_protocol_that_nobody_declares_here_is_a_note(
     assert any(
         line.startswith(f"note: {reason}") and "fix: give --plugin FILE" in line for line in found_in(values)
     )
+
+
+def test_the_id_of_a_version_that_named_runs_by_keys_that_came_later_is_recognised(found_in: Found) -> None:
+    """That version had the same keys, and left none of them out of an id; a change still shows."""
+    earlier = json.loads((COMMITTED / "fashion" / "dmd-s0-22bf19e774.json").read_text())
+    assert found_in(base=earlier) == []
+    for key, value in {"lr": 1.0, "r1_noise": 0.2, "deterministic": True}.items():
+        (line,) = found_in({f"method.recipe.{key}": value}, earlier)
+        assert line.startswith("warning: the run id is dmd-s0-22bf19e774, but this content has the id")
 
 
 def test_metrics_that_bench_eval_chose_are_a_known_protocol(found_in: Found) -> None:

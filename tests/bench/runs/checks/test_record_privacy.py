@@ -49,11 +49,17 @@ def test_what_only_looks_like_a_path_is_accepted(found_in: Found, word: str) -> 
     assert found_in({"method.origin": word}) == []
 
 
-@pytest.mark.parametrize("word", ["run/cache", "../runs", "./runs/x", "--cache=run/cache"])
+@pytest.mark.parametrize("word", ["run/cache", "../runs", "./runs/x", "--data=my/images", "--cache=../cache"])
 def test_a_relative_path_in_a_command_line_is_a_warning(found_in: Found, word: str) -> None:
     (line,) = found_in({"provenance.argv": [*ARGV, word]})
     assert line.startswith(f"warning: provenance.argv.{len(ARGV)} has a path that depends on the working folder")
     assert "fix: set BENCH_RUNS and BENCH_CACHE" in line
+
+
+@pytest.mark.parametrize("words", [["--cache", "run/cache"], ["--runs", "./x/runs"], ["--cache=run/cache"]])
+def test_folders_that_the_command_makes_anywhere_have_no_finding(found_in: Found, words: list[str]) -> None:
+    """Nothing is read from them that another machine could lack."""
+    assert found_in({"provenance.argv": [*ARGV, *words]}) == []
 
 
 def test_the_relative_path_of_a_plugin_is_no_matter_of_folders(found_in: Found) -> None:
