@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
@@ -24,6 +25,12 @@ class Accuracy(Metric):
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)
         self._correct = Scores(self.info.name)
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is not the share of the images that are right."""
+        if (correct := found.number("correct")) is not None:
+            yield from found.with_share(correct, found.samples, "right images")
 
     def update(self, batch: Features) -> None:
         """Count the images that are classified as their own label."""

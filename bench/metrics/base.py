@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from bench.features.statistics import mean_and_covariance
 from bench.features.views import Features, check_features
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 from bench.task.protocol import Protocol
 
 T = TypeVar("T")
@@ -105,6 +106,11 @@ class Metric(ABC):
         """Return sets on which the value of the metric `info` is known, for `bench metrics check`; empty: none."""
         return ()
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003 (as above)
+        """Yield where a recorded value of the metric `info` and its diagnostics cannot both be true."""
+        yield from ()
+
     def check(self) -> None:
         """Raise UserError if the protocol, or the reference, has too few images; called before any is made."""
         self.require(self.protocol.samples, "generated", defined=1)
@@ -173,13 +179,18 @@ class FeatureMetric(Metric):
 
 def make_metric(info: MetricInfo, reference: Reference | None, protocol: Protocol) -> Metric:
     """Return a metric for one stream of images. Raises UserError if its class or its reference is not there."""
+    return metric_class(info)(reference, protocol, info)
+
+
+def metric_class(info: MetricInfo) -> type[Metric]:
+    """Return the class that implements a metric. Raises UserError if it cannot be imported, or is no metric."""
     try:
         metric: object = load_class(info.implementation)
     except (ImportError, AttributeError) as error:
         raise _no_class(info, first_line(error)) from error
     if not isinstance(metric, type) or not issubclass(metric, Metric):
         raise _no_class(info, "it is no class of a Metric")
-    return metric(reference, protocol, info)
+    return metric
 
 
 def _no_class(info: MetricInfo, why: str) -> UserError:

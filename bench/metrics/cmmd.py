@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.info import MetricInfo
 from bench.metrics.kernel_sums import distance_of, standard_error, sums_across, sums_within
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 
 SIGMA = 10.0
 """Width of the kernel. Unit vectors are at most 2 apart, so that the kernel stays between 0.980 and 1."""
@@ -55,6 +56,11 @@ class CMMD(FeatureMetric):
             KnownAnswer.of_features("two points 1e-6 apart", 2 * SCALE * 1e-12 / 200, near, x, tolerance=1e-14),
             KnownAnswer.of_features("the same images", 0.0, np.eye(5), np.eye(5)),
         )
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the biased distance is below the unbiased one, to which no pair with itself adds."""
+        yield from found.within(found.number("unbiased"), None, "the unbiased value")
 
     def result(self) -> Measured:
         """Return the distance; the diagnostics have the unbiased one, and its standard error over the images.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import bootstrap_interval
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
@@ -30,6 +31,13 @@ class Diversity(Metric):
         super().__init__(reference, protocol, info)
         self._prompts = Scores(self.info.name)
         self._images = 0
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is outside of its bootstrap interval, or below the lowest prompt's."""
+        if (ends := found.numbers("low", "high")) is not None:
+            yield from found.within(ends[0], ends[1], "its own low and high")
+        yield from found.within(found.number("lowest_prompt"), None, "the lowest prompt's")
 
     def update(self, batch: Features) -> None:
         """Add the batch's values, one for each prompt. Raises UserError if it has none."""

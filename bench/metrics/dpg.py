@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 from bench.metrics.scores import MeanScore, Scores, mean_of_groups, score_of
 from bench.task.protocol import Protocol
 
@@ -96,6 +97,13 @@ class OfficialDPG(Metric):
         super().__init__(reference, protocol, info)
         self._scores, self._left_out = Scores(info.name), Scores(info.name)
         self._categories = CategoryMeans(info.name)
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the prompts are not those that are not left out."""
+        counts = found.numbers("prompts", "left_out")
+        if counts is not None and counts[0] != (found.samples - counts[1]) // found.images_per_prompt:
+            yield f"it has {counts[0]:g} prompts, and leaves out {counts[1]:g} of {found.samples} images"
 
     def update(self, batch: Features) -> None:
         """Add the batch's images. Raises UserError if it has no answers."""

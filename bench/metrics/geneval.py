@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bench.features.views import Features
 from bench.metrics.base import MEAN_OF_IMAGES, Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded, agree
 from bench.metrics.scores import Scores, score_of
 from bench.task.protocol import Protocol
 
@@ -38,6 +39,14 @@ class GenEval(Metric):
         self._correct = Scores(info.name)
         self._tasks = Scores(f"{info.name}_task")
         self._reasons: list[str] = []
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is not the mean of the tasks', or the interval not that of the value."""
+        tasks = [share for share in map(found.number, TASKS) if share is not None]
+        if tasks and not agree(found.value, float(np.mean(tasks))):
+            yield f"its value is {found.value:.9g}, but the mean of its tasks is {float(np.mean(tasks)):.9g}"
+        yield from found.with_interval(NORMAL_95)
 
     def update(self, batch: Features) -> None:
         """Add the batch's images, each with its task. Raises UserError if it has none."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 
 COLUMNS = {"saturation": 0, "sharpness": 1, "contrast": 2}
 """The place of each statistic in the features of the extractor `pixels`, by the metric's name."""
@@ -42,6 +44,14 @@ class PixelStatistic(FeatureMetric):
             KnownAnswer.of_features("a quarter more than real images", 0.25, more, real),
             KnownAnswer.of_features("the same images", 0.0, real, real),
         )
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is below the difference of the means, or above that of independent images."""
+        names = [f"{side}_{what}" for side in ("generated", "reference") for what in ("mean", "std")]
+        if (given := found.numbers(*names)) is not None:
+            apart = abs(given[0] - given[2])
+            yield from found.within(apart, math.hypot(apart, given[1], given[3]), "the statistics of both sides")
 
     def result(self) -> Measured:
         """Return the distance, with mean and deviation of both sides. Raises UserError if images are too few."""

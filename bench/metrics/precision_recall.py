@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
 from bench.metrics.known_sets import line
+from bench.metrics.recorded import Recorded
 
 ON_LINE = line(*range(10))
 """Ten points; the balls to their third neighbours cover the line from -3 to 12."""
@@ -93,6 +95,11 @@ class _Support(FeatureMetric):
             KnownAnswer.of_features("half inside the third neighbours' balls", 0.5, *cls.half, neighbours=3),
         )
 
+    @classmethod
+    @abstractmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield whether the value is not a share of the images that are counted."""
+
     def measured(self, value: float, generated: np.ndarray) -> Measured:
         """Return the value with its diagnostics."""
         reference_samples = len(self.real)
@@ -104,6 +111,10 @@ class Precision(_Support):
     """The fraction of generated images within the support of the real ones: fidelity."""
 
     half = (AT_ENDS, ON_LINE)
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        yield from found.with_share(None, found.samples, "generated images")
 
     def result(self) -> Measured:
         """Return the precision; the real set's radii are computed once per reference."""
@@ -117,6 +128,10 @@ class Recall(_Support):
     """The fraction of real images within the support of the generated ones: coverage."""
 
     half = (ON_LINE, AT_ENDS)
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        yield from found.with_share(None, found.number("reference_samples"), "real images")
 
     def result(self) -> Measured:
         """Return the recall."""

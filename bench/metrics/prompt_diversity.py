@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from bench.metrics.base import Measured, Reference
 from bench.metrics.diversity import Diversity
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded
 from bench.metrics.vendi import unit_rows, vendi_score
 from bench.task.protocol import Protocol
 
@@ -82,6 +83,12 @@ class PromptVendi(_OfPrompts):
         """Return a prompt whose images are alike, worth 1, and one whose images are worth 2."""
         return (KnownAnswer.of_features("alike, and apart", 1.5, ALIKE_AND_APART, images_per_prompt=2),)
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield also whether the value is above the number of a prompt's images."""
+        yield from super().contradictions(info, found)
+        yield from found.within(None, found.images_per_prompt, "the images of a prompt")
+
     def of_prompt(self, features: np.ndarray) -> float:
         return vendi_score(features)
 
@@ -93,6 +100,13 @@ class CosineDiversity(_OfPrompts):
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:  # noqa: ARG003
         """Return a prompt whose images are alike, at 0, and one whose images are at right angles, at 1."""
         return (KnownAnswer.of_features("alike, and apart", 0.5, ALIKE_AND_APART, images_per_prompt=2),)
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield also whether the value is above n / (n - 1): n vectors cannot all be farther apart."""
+        yield from super().contradictions(info, found)
+        if (n := found.images_per_prompt) > 1:
+            yield from found.within(None, n / (n - 1), f"{n} images of a prompt")
 
     def of_prompt(self, features: np.ndarray) -> float:
         return mean_cosine_distance(features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.intervals import Interval, t_interval
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import RELATIVE, Recorded
 from bench.task.protocol import Protocol
 
 
@@ -80,6 +82,24 @@ class MeanScore(Metric):
         self._scores = Scores(self.info.name)
         self._marks = dict.fromkeys(self.counted, 0)
         self._reasons: list[str] = []
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield whether the interval is not that of the value, or the error too large for the metric's range.
+
+        Means from a to b around m have at most the variance (m - a) (b - m). Source: Bhatia and Davis 2000.
+        """
+        prompts, error = found.number("prompts"), found.number("standard_error")
+        if prompts is not None and prompts != found.prompts:
+            yield f"it has {prompts:g} prompts, but {found.samples} images are of {found.prompts}"
+        if error is None or found.prompts < 2:
+            return
+        from scipy.special import stdtrit
+
+        yield from found.with_interval(float(stdtrit(found.prompts - 1, 0.975)))
+        below, above = found.value - info.range[0], info.range[1] - found.value
+        if math.isfinite(below * above) and error**2 * (found.prompts - 1) > max(below * above, 0.0) + RELATIVE:
+            yield f"its standard error {error:.9g} is larger than values around {found.value:.9g} can have"
 
     def update(self, batch: Features) -> None:
         """Add the batch's scores. Raises UserError if it has none."""

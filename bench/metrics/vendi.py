@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
+from bench.metrics.recorded import Recorded, agree
 from bench.task.protocol import Protocol
 
 ROWS = 4096
@@ -68,6 +69,14 @@ class VendiScore(Metric):
             KnownAnswer.of_features("images that are all alike", 1.0, np.ones((7, 3))),
             KnownAnswer.of_features("three kinds in parts of 5, 3 and 2", of_kinds, kinds),
         )
+
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is above the number of images, or not its share of them."""
+        yield from found.within(None, found.samples, "the images")
+        share = found.number("share_of_images")
+        if share is not None and not agree(found.value, share * found.samples):
+            yield f"its value is {found.value:.9g}, but its share of the images is {share:.9g}"
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         super().__init__(reference, protocol, info)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from bench.core.errors import listed
+from bench.core.errors import UserError, listed
 from bench.core.numbers import is_finite
+from bench.metrics.base import metric_class
 from bench.metrics.catalogue import DIVERSITY, RATE
 from bench.metrics.info import MetricInfo, is_within
 from bench.metrics.intervals import t_interval
+from bench.metrics.recorded import Recorded
 from bench.metrics.result import MetricResult
 from bench.metrics.titles import EARLIER_DIVERSITY, name_of, title_of
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
@@ -76,6 +78,7 @@ def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -
         return
     if metric.direction != known.direction:
         yield error(f"{metric.direction} is said to be better, but {known.direction} is", UNCHANGED)
+    yield from _of_diagnostics(record, metric, known)
     low, high = known.range
     if wrong := [value for value in (metric.value, *metric.values) if not is_within(value, known.range)]:
         yield error(f"{wrong[0]:g} is not between {low:g} and {high:g}", UNCHANGED)
@@ -85,6 +88,21 @@ def _of_metric(record: Record, metric: MetricResult, known: MetricInfo | None) -
             f"all {len(metric.values)} values are {metric.values[0]:g}, but generation seeds give different ones",
             "say in the pull request why they are equal",
         )
+
+
+def _of_diagnostics(record: Record, metric: MetricResult, known: MetricInfo) -> Iterator[Finding]:
+    """Ask the metric's class whether each value and its diagnostics can both be true."""
+    images_per_prompt = record.protocol.get("images_per_prompt", 1)
+    if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
+        return
+    try:
+        implementation = metric_class(known)
+    except UserError:  # of a plug-in that cannot be used here; evaluating it says why
+        return
+    for number, (value, diagnostics) in enumerate(zip(metric.values, metric.diagnostics, strict=False)):
+        found = Recorded(value, metric.samples, images_per_prompt, diagnostics)
+        for what in implementation.contradictions(known, found):
+            yield error(f"repetition {number}: {what}", UNCHANGED)
 
 
 def _of_protocol(record: Record, metric: MetricResult) -> Iterator[Finding]:

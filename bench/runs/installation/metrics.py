@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bench.core.imports import load_class
-from bench.metrics.base import Metric, Reference, make_metric
+from bench.metrics.base import Measured, Metric, Reference, make_metric
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
 from bench.runs.installation.checked import Checked, compared, failed, left_out
@@ -37,11 +37,16 @@ def metric_checks(entry: Entry[MetricInfo]) -> Iterator[Checked]:
 
 def measured_on(answer: KnownAnswer, info: MetricInfo) -> float:
     """Return the value of a metric on the set of a known answer. Raises what the metric raises."""
+    return result_on(answer, info).value
+
+
+def result_on(answer: KnownAnswer, info: MetricInfo) -> Measured:
+    """Return the value with its diagnostics on the set of a known answer. Raises what the metric raises."""
     reference = None if answer.real is None else Reference.of(answer.real, "known answer", "0" * 64)
     metric = make_metric(info, reference, _protocol(answer, info))
     for batch in answer.generated:
         metric.update(batch)
-    return metric.result().value
+    return metric.result()
 
 
 def _protocol(answer: KnownAnswer, info: MetricInfo) -> Protocol:

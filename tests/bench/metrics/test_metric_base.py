@@ -50,7 +50,7 @@ def test_sizes_that_float32_does_not_have_are_refused(size: float, as_reference:
     features = np.array([[size, 0.0], [-size, size / 2]])
     with pytest.raises(UserError, match="features of the generated images are of the size"):
         Features(features)
-    with pytest.raises(UserError, match="features of the reference .* are of the size"):
+    with pytest.raises(UserError, match=r"features of the reference .* are of the size"):
         as_reference(features)
     assert len(Features(np.zeros((2, 3)))) == len(Features(np.full((2, 3), 3e38))) == 2
 

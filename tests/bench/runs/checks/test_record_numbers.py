@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from example_records import EXAMPLE, GONE, Found
+from example_records import COMMITTED, EXAMPLE, GONE, Found
 
 from bench.core.files import digest
 from bench.metrics.catalogue import RATE
+from bench.metrics.intervals import t_interval
 from bench.report.study.statistics import share
 from bench.runs.registry import load_catalogue
 
 FD, KID, PRECISION = range(3)
+CAPTIONED = json.loads(next((COMMITTED / "scenes-flow").glob("dmd2-4step-s0-*.json")).read_text())
 VALUES = EXAMPLE["metrics"][FD]["values"]
 
 
@@ -42,6 +45,36 @@ VALUES = EXAMPLE["metrics"][FD]["values"]
 )
 def test_values_that_disagree_are_an_error(found_in: Found, values: dict[str, Any], said: str) -> None:
     assert any(line.startswith(f"error: {said}") for line in found_in(values)), found_in(values)
+
+
+def with_values(record: dict[str, Any], name: str, values: list[float]) -> dict[str, Any]:
+    """Changes that give a metric of a record other values, with the right summary of them."""
+    (place,) = [place for place, metric in enumerate(record["metrics"]) if metric["name"] == name]
+    found = t_interval(values)
+    summary = {"value": found.mean, "std": found.std, "low": found.low, "high": found.high, "values": values}
+    return {f"metrics.{place}.{key}": value for key, value in summary.items()}
+
+
+def values_of(record: dict[str, Any], name: str) -> list[float]:
+    (found,) = [metric["values"] for metric in record["metrics"] if metric["name"] == name]
+    return list(found)
+
+
+@pytest.mark.parametrize("name", ["alignment", "kinds", "colours", "diversity", "accuracy"])
+def test_halved_values_contradict_what_the_record_says_of_them(found_in: Found, name: str) -> None:
+    record = EXAMPLE if name == "accuracy" else CAPTIONED
+    halved = [value / 2 for value in values_of(record, name)]
+    found = found_in(with_values(record, name, halved), record)
+    assert found and all(line.startswith(f"error: metric {name!r}: repetition ") for line in found)
+
+
+def test_swapped_values_contradict_what_the_record_says_of_them(found_in: Found) -> None:
+    swap = {"alignment": "colours", "colours": "diversity", "diversity": "alignment"}
+    for name, other in swap.items():
+        found = found_in(with_values(CAPTIONED, name, values_of(CAPTIONED, other)), CAPTIONED)
+        assert any(f"metric {name!r}: repetition 2: " in line for line in found)
+    shares = with_values(EXAMPLE, "precision", values_of(EXAMPLE, "recall"))  # of 897 images, and not of 1800
+    assert any("no whole number of generated images, of which there are 1800" in line for line in found_in(shares))
 
 
 def test_rounding_of_another_machine_is_accepted(found_in: Found) -> None:
