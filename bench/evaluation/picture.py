@@ -20,8 +20,11 @@ TITLE_WIDTH = 85
 """Characters of a title that fit over the columns of a sheet."""
 
 
-def sample_sheet(source: ImageSource, prepared: PreparedTask) -> Sheet:
-    """Return the first images of a source under the task's protocol, at most 50 and fewer if they are large."""
+def sample_sheet(source: ImageSource, prepared: PreparedTask, made_by: str = "") -> Sheet:
+    """Return the first images of a source under the task's protocol, at most 50 and fewer if they are large.
+
+    `made_by` is the `maker_digest` of what makes them, for a sheet that lies beside a record.
+    """
     protocol = prepared.task.protocol
     _, height, width = prepared.task.image_shape
     count = sheet_size(protocol.samples, height, width)
@@ -35,7 +38,7 @@ def sample_sheet(source: ImageSource, prepared: PreparedTask) -> Sheet:
         noise = noise_digest(prepared, captions, conditions)
     else:
         noise = digest({"images": "from outside", "conditions": list(captions) or conditions.tolist()})
-    return Sheet(np.ascontiguousarray(images), captions, noise)
+    return Sheet(np.ascontiguousarray(images), captions, noise, made_by)
 
 
 def noise_digest(prepared: PreparedTask, names: Sequence[str], conditions: torch.Tensor, **more: Any) -> str:

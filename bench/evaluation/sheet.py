@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from bench.core.errors import UserError
-from bench.core.files import read_bytes, whole_file
+from bench.core.files import digest, read_bytes, whole_file
 from bench.metrics.result import Model
 
 COLUMNS = 10
@@ -39,6 +40,8 @@ class SheetInfo(Model):
     """The condition of each image in words: its class or prompt; empty where conditions have no words."""
     noise: str
     """Digest of all that decides the images' noise and conditions."""
+    made_by: str = ""
+    """`maker_digest` of what made the images; empty in sheets of earlier versions."""
 
     @property
     def rows(self) -> int:
@@ -58,6 +61,7 @@ class Sheet:
     """[n, H, W, C] uint8; C is 1 or 3."""
     captions: tuple[str, ...]
     noise: str
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -78,7 +82,13 @@ class Sheet:
             height=height,
             captions=list(self.captions),
             noise=self.noise,
+            made_by=self.made_by,
         )
+
+
+def maker_digest(weights_sha256: str, sampler: Mapping[str, Any]) -> str:
+    """Return the digest by which a sheet says what made its images: weights, and a record's `sampler`."""
+    return digest({"weights": weights_sha256, "sampler": dict(sampler)})
 
 
 def sheet_size(samples: int, height: int, width: int) -> int:
@@ -118,7 +128,7 @@ def read_sheet(path: Path) -> Sheet:
         raise UserError(f"{path}: the sample sheet cannot be read: {error}; fix: make it again") from None
     pixels = pixels.reshape(info.rows, info.height, info.columns, info.width, -1).swapaxes(1, 2)
     images = pixels.reshape(-1, info.height, info.width, pixels.shape[-1])[: info.count]
-    return Sheet(images, tuple(info.captions), info.noise)
+    return Sheet(images, tuple(info.captions), info.noise, info.made_by)
 
 
 def _opened(path: Path) -> tuple[SheetInfo, Any]:

@@ -22,7 +22,7 @@ from bench.evaluation.image_scores import write_scores
 from bench.evaluation.image_source import ImageSource, SampledImages
 from bench.evaluation.kept import Keeping
 from bench.evaluation.picture import draw_samples, sample_sheet
-from bench.evaluation.sheet import write_sheet
+from bench.evaluation.sheet import maker_digest, write_sheet
 from bench.evaluation.teacher_reference import add_teacher_references
 from bench.metrics.info import MetricInfo
 from bench.models.denoiser import Denoiser
@@ -226,7 +226,10 @@ class Runner:
         metrics, seconds = evaluator.evaluate(images, plan.folder / EVALUATION, weights.sha256, keeping)
         if PartialState().is_main_process:
             write_scores(plan.folder / SCORES, evaluator.scores(plan.folder / EVALUATION, images.seeded))
-            write_sheet(plan.folder / SHEET, sample_sheet(images, evaluator.prepared))
+            write_sheet(
+                plan.folder / SHEET,
+                sample_sheet(images, evaluator.prepared, maker_digest(weights.sha256, described)),
+            )
         return record_of(
             plan,
             self.prepared,
@@ -248,7 +251,7 @@ class Runner:
         metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256, keeping)
         if PartialState().is_main_process:
             write_scores(run.folder / SCORES, self.evaluator.scores(run.folder / EVALUATION))
-            self._pictures(run, sampler)
+            self._pictures(run, sampler, maker_digest(trained.sha256, sampler.description))
         return record_of(
             run,
             self.prepared,
@@ -287,9 +290,9 @@ class Runner:
         finally:
             tracking.close(stopped)
 
-    def _pictures(self, run: Run, sampler: StudentSampler) -> None:
+    def _pictures(self, run: Run, sampler: StudentSampler, made_by: str) -> None:
         """Write the student's sample sheet, and draw it above the teacher's first sampler, from the same noise."""
-        sheet = sample_sheet(SampledImages(sampler, self.prepared), self.prepared)
+        sheet = sample_sheet(SampledImages(sampler, self.prepared), self.prepared, made_by)
         write_sheet(run.folder / SHEET, sheet)
         panels = {f"{run.label}: network evaluations per image: {sampler.evaluations}": sheet}
         for baseline in list(self.prepared.task.baselines.values())[:1]:

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from bench.core.errors import UserError, without_fix
 from bench.core.escape import shell_path
 from bench.core.files import read_bytes
+from bench.core.numbers import is_finite
 from bench.core.run_folder import OTHER_PROTOCOLS, RECORD
-from bench.evaluation.image_scores import mean_in, read_scores
-from bench.evaluation.sheet import read_sheet
-from bench.metrics.base import MEAN_OF_IMAGES
-from bench.metrics.result import MetricResult
+from bench.evaluation.image_scores import read_scores
+from bench.evaluation.sheet import read_sheet, read_sheet_info
+from bench.metrics.info import MetricInfo
 from bench.runs.checks.finding import UNCHANGED, Finding, error, note, shortened, warning
+from bench.runs.checks.identity import of_another_protocol
 from bench.runs.checks.private import private_findings
+from bench.runs.checks.scores import caption_findings, score_findings
 from bench.runs.evidence.files import evidence_of
+from bench.runs.evidence.sheets import maker_of
 from bench.runs.packing.bundles import is_bundle
 from bench.runs.record import Record
 from bench.runs.tuning.record import read_tuning
 from bench.training.log import read_lines
 
 FIX = "leave it out, or send the file that bench wrote"
-RELATIVE = 1e-6
-"""Networks score in float32, and a mean over them in another order differs by no more than this."""
+FULL_RANK = 10
+"""An FD of so many times as many images as features is nearly that of more images."""
+TWICE = 2
+"""FDs of fewer and of all images of one student differ by less than this factor."""
 
 
-def evidence_findings(record: Record, path: Path) -> Iterator[Finding]:
-    """Yield what is wrong with the files beside a record, each by its name."""
+def evidence_findings(record: Record, path: Path, metrics: Mapping[str, MetricInfo]) -> Iterator[Finding]:
+    """Yield what is wrong with the files beside a record, each by its name; `metrics` are the registered ones."""
     found = evidence_of(path)
-    for file, check in ((found.sheet, _of_sheet), (found.curves, _of_curves), (found.scores, _of_scores)):
+
+    def of_scores(record: Record, file: Path) -> Iterator[Finding]:
+        scores = read_scores(file)
+        yield from score_findings(record, scores, metrics)
+        with contextlib.suppress(UserError):  # a damaged sheet has its own finding
+            yield from caption_findings(read_sheet_info(found.sheet).captions if found.sheet else [], scores)
+
+    for file, check in ((found.sheet, _of_sheet), (found.curves, _of_curves), (found.scores, of_scores)):
         if file is None:
             continue
         try:
@@ -102,6 +114,8 @@ def _of_sheet(record: Record, path: Path) -> Iterator[Finding]:
     samples = record.protocol.get("samples")
     if isinstance(samples, int) and len(sheet.images) > samples:
         yield error(f"{len(sheet.images)} images, but the protocol has {samples} samples")
+    if sheet.made_by and record.checkpoint is not None and sheet.made_by != maker_of(record):
+        yield error("its images were made by other weights, or by another sampler", "send the sheet of this run")
     if len(sheet.images) > 1 and (sheet.images == sheet.images[0]).all():
         yield warning("all its images are the same")
 
@@ -123,27 +137,31 @@ def _of_curves(record: Record, path: Path) -> Iterator[Finding]:
         if bad := [name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)]:
             yield warning(f"{shortened(bad[0])} is not finite at iteration {line['iteration']}")
             break
+    yield from _of_distances(record, lines)
 
 
-def _of_scores(record: Record, path: Path) -> Iterator[Finding]:
-    """Compare the mean of the single scores of each metric and repetition with the record's value."""
-    metrics = {metric.name: metric for metric in record.metrics}
-    for name, scores in read_scores(path).items():
-        recorded = _means_of_scores(metrics[name]) if name in metrics else []
-        for repetition in np.unique(scores.repetition).tolist():
-            if repetition >= len(recorded):
-                yield error(f"scores of {name!r} in repetition {repetition}, which the record does not have")
-                continue
-            mean = mean_in(scores, repetition)
-            if not math.isclose(mean, recorded[repetition], rel_tol=RELATIVE, abs_tol=RELATIVE):
-                yield error(
-                    f"the mean of {name} in repetition {repetition} is {mean:.9g}, "
-                    f"but the record says {recorded[repetition]:.9g}"
-                )
-
-
-def _means_of_scores(metric: MetricResult) -> list[float]:
-    """Return what the scores of each repetition have as their mean."""
-    said = [repetition.get(MEAN_OF_IMAGES) for repetition in metric.diagnostics]
-    said += [None] * len(metric.values)  # a stranger's record may have fewer
-    return [value if mean is None else float(mean) for value, mean in zip(metric.values, said, strict=False)]
+def _of_distances(record: Record, lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Compare the FDs on the way, of the first images of the same seeds, with the record's."""
+    distances = {line["iteration"]: line for line in lines if is_finite(line.get("fd"))}
+    found, recorded = record.checkpoint, next((one for one in record.metrics if one.name == "fd"), None)
+    if not distances or found is None or record.status != "ok":
+        return
+    best = min(line["fd"] for line in distances.values())
+    if found.selection == "best-by-test-metric":
+        own = distances.get(found.iteration)
+        if own is None or own["fd"] > best:
+            which = f"it has FD {own['fd']:g} there" if own else "there is no FD there"
+            yield error(f"iteration {found.iteration} was selected by the lowest FD, {best:g}, but {which}")
+    last = distances.get(found.iteration)
+    if last is None or recorded is None or not recorded.values or of_another_protocol(record):
+        return
+    samples, rank = last.get("fd_samples"), next(iter(recorded.diagnostics), {}).get("generated_rank")
+    if not (isinstance(samples, int) and isinstance(rank, int)) or samples < FULL_RANK * rank:
+        return
+    value, during = recorded.values[0], last["fd"]
+    if not during / TWICE <= value <= during * TWICE:
+        yield warning(
+            f"FD at iteration {found.iteration} was {during:g}, of {samples:,} images, but the record says "
+            f"{value:g}, of {recorded.samples:,}",
+            "say in the pull request why they differ so much, or send the curves of this run",
+        )

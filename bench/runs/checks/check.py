@@ -21,6 +21,7 @@ from bench.runs.checks.passes import pass_findings
 from bench.runs.checks.private import private_findings
 from bench.runs.checks.provenance import cost_findings, provenance_findings, state_findings
 from bench.runs.checks.schema import parsed
+from bench.runs.checks.together import together_findings
 from bench.runs.given.plan import functions_of
 from bench.runs.packing.bundles import is_bundle, opened, plugin_files
 from bench.runs.record import Record
@@ -85,15 +86,15 @@ class Checker:
                 for one in named.values()
                 if one.kind != "record"
             ]
-        doubled = doubled_findings({records[one.path]: one.record for one in found if one.record is not None})
-        every = [(one, records[one.path]) for one in found]
-        return [
-            *(
-                replace(one, findings=[*one.findings, *doubled.get(name, [])], name=str(name))
-                for one, name in every
-            ),
-            *others,
-        ]
+            whole = {one.path: one.record for one in found if one.record is not None}
+            together = together_findings({path: (records[path], record) for path, record in whole.items()})
+        doubled = doubled_findings({records[path]: record for path, record in whole.items()})
+        checked = []
+        for one in found:
+            name = records[one.path]
+            further = [*doubled.get(name, []), *together.get(one.path, [])]
+            checked.append(replace(one, findings=[*one.findings, *further], name=str(name)))
+        return [*checked, *others]
 
     def _of_other(self, found: _Found, functions: Mapping[str, str]) -> Iterator[Finding]:
         if found.kind == "tuning":
@@ -111,7 +112,8 @@ class Checker:
             return Checked(path, None, findings)
         task, _ = declared_task(record, self.catalogue, self.cache)
         known = task is not None and task.protocol.digest() == record.protocol_sha256
-        return Checked(path, record, [*findings, *self._of_record(record), *_of_file(record, path)], known)
+        beside = [*name_findings(record, path), *evidence_findings(record, path, self.metrics)]
+        return Checked(path, record, [*findings, *self._of_record(record), *beside], known)
 
     def _of_record(self, record: Record) -> Iterator[Finding]:
         yield from state_findings(record).values()
@@ -122,11 +124,6 @@ class Checker:
             yield from pass_findings(record, self.catalogue)
         yield from provenance_findings(record, self.now)
         yield from private_findings(record)
-
-
-def _of_file(record: Record, path: Path) -> Iterator[Finding]:
-    yield from name_findings(record, path)
-    yield from evidence_findings(record, path)
 
 
 class _Found(NamedTuple):

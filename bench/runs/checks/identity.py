@@ -157,6 +157,11 @@ def _earlier_id(planned: Planned, record: Record) -> str:
     return planned.id_of({**content, "recipe": {**content["recipe"], **later}})
 
 
+def of_another_protocol(record: Record) -> bool:
+    """Return whether a record is of a run that was evaluated again, under another protocol than its own."""
+    return _own_id(record)[1]
+
+
 def _own_id(record: Record) -> tuple[str, bool]:
     """Return the id of the run that a record is of, and whether it was evaluated under another protocol.
 

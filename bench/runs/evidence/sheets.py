@@ -44,8 +44,15 @@ def ensure_sheet(
     say(f"{record.run_id} has no sample sheet; preparing {record.task} and making its first images: {target}")
     prepared = prepare(record)
     sampler, prepared = sampler_of_record(record, run_of_record(path), catalogue, prepared)
-    write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared))
+    write_sheet(target, sample_sheet(SampledImages(sampler, prepared), prepared, maker_of(record)))
     return target
+
+
+def maker_of(record: Record) -> str:
+    """Return the digest of what made a record's images, as its sheet has it; empty if the record does not say."""
+    from bench.evaluation.sheet import maker_digest
+
+    return maker_digest(record.checkpoint.sha256, record.sampler) if record.checkpoint is not None else ""
 
 
 def can_have_sheet(record: Record, path: Path) -> bool:

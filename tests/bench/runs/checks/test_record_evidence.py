@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from example_records import EXAMPLE, Written
+from example_records import COMMITTED, EXAMPLE, Written
 
-from bench.evaluation.image_scores import SingleScores, write_scores
-from bench.evaluation.sheet import Sheet, write_sheet
+from bench.evaluation.image_scores import SingleScores, read_scores, write_scores
+from bench.evaluation.sheet import Sheet, maker_digest, write_sheet
 from bench.runs.checks.check import Checker
 
 VALUES = EXAMPLE["metrics"][4]["values"]
 """Accuracy: a score of single images."""
+SAMPLES = EXAMPLE["protocol"]["samples"]
 HEADER = "metric,repetition,index,value\n"
 CURVES = '{"iteration": 10, "loss/a": 1.5}\n{"iteration": 10, "fd": 9.5, "fd_samples": 1000}\n'
 
@@ -31,6 +34,18 @@ def found_beside(checker: Checker, record: Path) -> list[str]:
     ]
 
 
+def scored(values: np.ndarray, **words: np.ndarray) -> SingleScores:
+    """Scores [repetitions, SAMPLES], one for each image."""
+    repetitions, images = np.indices(values.shape)
+    return SingleScores.of(repetitions.ravel(), images.ravel(), values.ravel(), **words)
+
+
+def accuracy_scores(**words: np.ndarray) -> SingleScores:
+    """Scores of which the record's values are the means: the first images are right."""
+    right = np.round(np.array(VALUES) * SAMPLES)[:, None]
+    return scored((np.arange(SAMPLES) < right).astype(float), **words)
+
+
 def images(count: int = 4) -> np.ndarray:
     """Different images, uint8 [n, 8, 8, 1]."""
     return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), np.uint8)
@@ -39,9 +54,7 @@ def images(count: int = 4) -> np.ndarray:
 def test_a_good_sheet_and_good_curves_and_scores_have_no_finding(checker: Checker, record: Path) -> None:
     write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab"))
     record.with_suffix(".jsonl").write_text(CURVES)
-    seeds = np.repeat(np.arange(len(VALUES)), 3)
-    scores = SingleScores.of(seeds, [0, 1, 2] * len(VALUES), np.repeat(VALUES, 3))
-    write_scores(record.with_suffix(".parquet"), {"accuracy": scores})
+    write_scores(record.with_suffix(".parquet"), {"accuracy": accuracy_scores()})
     assert found_beside(checker, record) == []
     assert not any("no sample sheet" in str(one) for one in checker.check_file(record).findings)
 
@@ -51,8 +64,7 @@ def test_scores_of_a_mean_of_tasks_have_the_mean_that_its_diagnostic_says(
 ) -> None:
     """GenEval's value is a mean over tasks of different sizes, and so not that of its images."""
     record = written({"metrics.4.diagnostics": [{"mean_of_images": 0.25}] * len(VALUES)})
-    seeds = np.repeat(np.arange(len(VALUES)), 4)
-    scores = SingleScores.of(seeds, [0, 1, 2, 3] * len(VALUES), [1.0, 0.0, 0.0, 0.0] * len(VALUES))
+    scores = scored(np.tile([1.0, 0.0, 0.0, 0.0], (len(VALUES), SAMPLES // 4)))
     write_scores(record.with_suffix(".parquet"), {"accuracy": scores})
     assert found_beside(checker, record) == []
 
@@ -122,7 +134,7 @@ def test_old_scores_that_disagree_with_the_record(checker: Checker, record: Path
 
 def test_scores_that_disagree_with_the_record_or_are_damaged_are_an_error(checker: Checker, record: Path) -> None:
     path = record.with_suffix(".parquet")
-    write_scores(path, {"accuracy": SingleScores.of([0, 0], [0, 1], [0.25, 0.25])})
+    write_scores(path, {"accuracy": scored(np.full((3, SAMPLES), 0.25))})
     (line,) = found_beside(checker, record)
     assert (
         f"{path.name}: the mean of accuracy in repetition 0 is 0.25, but the record says {VALUES[0]:.9g}" in line
@@ -130,3 +142,108 @@ def test_scores_that_disagree_with_the_record_or_are_damaged_are_an_error(checke
     path.write_bytes(path.read_bytes()[:-9])
     (line,) = found_beside(checker, record)
     assert line.startswith("error: ") and "no parquet file, or cut short" in line
+
+
+def chosen(scores: SingleScores, rows: np.ndarray) -> SingleScores:
+    return SingleScores(**{name: column[rows] for name, column in vars(scores).items()})
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (slice(SAMPLES), "no scores of accuracy in repetition 1, which the record has"),
+        (slice(2 * SAMPLES), "no scores of accuracy in repetition 2, which the record has"),
+    ],
+)
+def test_scores_of_some_repetitions_are_an_error(checker: Checker, record: Path, rows: slice, said: str) -> None:
+    write_scores(
+        record.with_suffix(".parquet"), {"accuracy": chosen(accuracy_scores(), np.arange(3 * SAMPLES)[rows])}
+    )
+    (line,) = found_beside(checker, record)
+    assert line.startswith("error: ") and said in line
+
+
+def test_scores_of_some_images_are_an_error_whatever_their_mean(checker: Checker, record: Path) -> None:
+    """Ten images with the right mean are not the 1,800 of the protocol, nor one for each of its prompts."""
+    for indices in (np.arange(10), np.arange(10) * (SAMPLES // 10)):
+        scores = SingleScores.of(np.repeat(np.arange(3), 10), np.tile(indices, 3), np.repeat(VALUES, 10))
+        write_scores(record.with_suffix(".parquet"), {"accuracy": scores})
+        (line,) = found_beside(checker, record)
+        assert "10 scores of accuracy in repetition 0 are not of all its 1,800 images" in line
+
+
+def test_scores_of_other_seeds_than_the_protocols_are_an_error(checker: Checker, record: Path) -> None:
+    seeds = np.arange(3 * SAMPLES).astype(object)
+    write_scores(record.with_suffix(".parquet"), {"accuracy": accuracy_scores(seed=seeds)})
+    assert found_beside(checker, record) == []
+    write_scores(record.with_suffix(".parquet"), {"accuracy": accuracy_scores(seed=seeds + 50_000)})
+    (line,) = found_beside(checker, record)
+    assert "image 0 of accuracy in repetition 0 has the seed 50000, but the protocol's is 0" in line
+
+
+def test_scores_with_another_spread_than_the_records_are_an_error(checker: Checker, tmp_path: Path) -> None:
+    """Scores that are moved between prompts keep their mean and change its error."""
+    record = sorted((COMMITTED / "scenes").glob("*.parquet"))[0].with_suffix(".json")
+    for name in (record.name, record.with_suffix(".parquet").name):
+        (tmp_path / name).write_bytes(record.with_name(name).read_bytes())
+    copy = tmp_path / record.name
+    assert found_beside(checker, copy) == []
+    scores = dict(read_scores(copy.with_suffix(".parquet")))
+    one = scores["alignment"]
+    order = np.concatenate([r * 2500 + np.argsort(one.value[r * 2500 : (r + 1) * 2500]) for r in range(3)])
+    write_scores(copy.with_suffix(".parquet"), scores | {"alignment": replace(one, value=one.value[order])})
+    (line,) = found_beside(checker, copy)
+    assert "the standard error of alignment in repetition 0 is" in line
+
+
+def test_a_sheet_and_scores_of_other_prompts_are_a_warning(checker: Checker, record: Path) -> None:
+    prompts = np.array(["a cat", "a dog"] * (3 * SAMPLES // 2), dtype=object)
+    write_scores(record.with_suffix(".parquet"), {"accuracy": accuracy_scores(prompt=prompts)})
+    for captions, wrong in ((("a cat", "a dog"), 0), (("a cat", "a cow"), 1)):
+        write_sheet(record.with_suffix(".png"), Sheet(images(2), captions, "ab"))
+        found = found_beside(checker, record)
+        assert len(found) == wrong
+    assert "warning: " in found[0] and "image 1 of accuracy is of 'a dog', but in the sheet of 'a cow'" in found[0]
+
+
+def test_a_sheet_that_other_weights_made_is_an_error(checker: Checker, record: Path) -> None:
+    own = maker_digest(EXAMPLE["checkpoint"]["sha256"], EXAMPLE["sampler"])
+    write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab", own))
+    assert found_beside(checker, record) == []
+    for other in (maker_digest("0" * 64, EXAMPLE["sampler"]), maker_digest(EXAMPLE["checkpoint"]["sha256"], {})):
+        write_sheet(record.with_suffix(".png"), Sheet(images(), (), "ab", other))
+        (line,) = found_beside(checker, record)
+        assert (
+            line.startswith("error: ") and "its images were made by other weights, or by another sampler" in line
+        )
+
+
+def test_curves_of_another_run_have_another_fd_at_the_end(checker: Checker, record: Path) -> None:
+    """FD of fewer images is higher, but where they are many it is not twice as high."""
+    value = EXAMPLE["metrics"][0]["values"][0]
+    for during, samples, wrong in ((1.1, 1000, 0), (2.1, 1000, 1), (0.4, 1000, 1), (2.1, 100, 0)):
+        line = {"iteration": 1500, "fd": value * during, "fd_samples": samples}
+        record.with_suffix(".jsonl").write_text(json.dumps(line) + "\n")
+        found = found_beside(checker, record)
+        assert len(found) == wrong and all("FD at iteration 1500 was" in one for one in found)
+
+
+def test_a_student_that_the_lowest_fd_did_not_select_is_an_error(checker: Checker, written: Written) -> None:
+    best = {
+        "run_id": f"{EXAMPLE['run_id']}-best",
+        "checkpoint.selection": "best-by-test-metric",
+        "checkpoint.iteration": 900,
+    }
+    record = written(best)
+    value = EXAMPLE["metrics"][0]["values"][0]
+
+    def errors(*distances: tuple[int, float]) -> list[str]:
+        lines = [json.dumps({"iteration": at, "fd": fd, "fd_samples": 1000}) for at, fd in distances]
+        record.with_suffix(".jsonl").write_text("\n".join(lines) + "\n")
+        return [one for one in found_beside(checker, record) if one.startswith("error: ")]
+
+    assert errors((450, value + 2), (900, value), (1500, value + 1)) == []
+    (line,) = errors((450, value - 2), (900, value), (1500, value + 1))
+    assert "iteration 900 was selected by the lowest FD" in line and "but it has FD" in line
+    (line,) = errors((450, value + 2), (1500, value))
+    assert "but there is no FD there" in line
