@@ -146,13 +146,19 @@ def _of_distances(record: Record, lines: Sequence[Mapping[str, Any]]) -> Iterato
     found, recorded = record.checkpoint, next((one for one in record.metrics if one.name == "fd"), None)
     if not distances or found is None or record.status != "ok":
         return
-    best = min(line["fd"] for line in distances.values())
-    if found.selection == "best-by-test-metric":
-        own = distances.get(found.iteration)
-        if own is None or own["fd"] > best:
-            which = f"it has FD {own['fd']:g} there" if own else "there is no FD there"
-            yield error(f"iteration {found.iteration} was selected by the lowest FD, {best:g}, but {which}")
     last = distances.get(found.iteration)
+    if found.selection == "best-by-test-metric":
+        if last is None:
+            yield error(f"iteration {found.iteration} was selected by its FD, but none was measured there")
+        elif lower := [
+            one
+            for one in distances.values()
+            if one["fd"] < last["fd"] and one.get("fd_samples") == last.get("fd_samples")
+        ]:
+            yield error(
+                f"iteration {found.iteration} was selected by the lowest FD, {last['fd']:g}, but it was "
+                f"{lower[0]['fd']:g} at iteration {lower[0]['iteration']}"
+            )
     if last is None or recorded is None or not recorded.values or of_another_protocol(record):
         return
     samples, rank = last.get("fd_samples"), next(iter(recorded.diagnostics), {}).get("generated_rank")

@@ -244,6 +244,6 @@ def test_a_student_that_the_lowest_fd_did_not_select_is_an_error(checker: Checke
 
     assert errors((450, value + 2), (900, value), (1500, value + 1)) == []
     (line,) = errors((450, value - 2), (900, value), (1500, value + 1))
-    assert "iteration 900 was selected by the lowest FD" in line and "but it has FD" in line
+    assert "iteration 900 was selected by the lowest FD" in line and "at iteration 450" in line
     (line,) = errors((450, value + 2), (1500, value))
-    assert "but there is no FD there" in line
+    assert "iteration 900 was selected by its FD, but none was measured there" in line

@@ -93,9 +93,10 @@ def test_a_repeated_run_adds_its_files_to_the_record_that_is_there(
 def test_records_under_other_protocols_are_packed_too(finished: Runs, checker: Checker) -> None:
     folder = finished()
     other = changed(EXAMPLE, {"run_id": f"{RUN}-best", "checkpoint.selection": "best-by-test-metric"})
-    other["checkpoint"] |= {"sha256": "ab" * 32, "iteration": 900}
+    other["checkpoint"] |= {"sha256": "ab" * 32, "iteration": 10}  # the only one with an FD
     for metric in other["metrics"]:  # other weights have other values
-        metric |= {"values": [0.5, 0.5, 0.75], "value": 1.75 / 3, "std": None, "low": None, "high": None}
+        metric |= {"values": [1 / 3, 1 / 3, 2 / 3], "value": 4 / 9, "std": None, "low": None, "high": None}
+        metric["diagnostics"] = []
     (folder / "protocols").mkdir()
     path = folder / "protocols" / "best-digits-0123456789ab.json"
     path.write_text(json.dumps(other))
