@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
 from bench.metrics.known import KnownAnswer
 from bench.metrics.known_sets import flat_gaussians, turned_gaussians
+from bench.metrics.recorded import Recorded, agree
 from bench.task.protocol import Protocol
 
 ROUNDING = 1e-6
@@ -29,6 +30,7 @@ class Spectrum:
     clipped: int
     """Number of negative eigenvalues, which count as zero."""
     rank_deficient: bool
+    trace: float
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class FrechetResult:
     """A squared Fréchet distance, with the details of its computation."""
 
     value: float
+    mean_distance: float
+    """The part of the means: their squared distance."""
+    trace_of_root: float
+    """tr (C1 C2)^(1/2), twice of which is taken from that of the means and the traces."""
     min_eigenvalue: float
     """Smallest eigenvalue of cov1 @ cov2; 0 if one of them is rank deficient."""
     clipped: int
@@ -66,17 +72,19 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
     definite = _definite_trace_of_root(cov1, cov2)
     rounding = max(_rounding(mean1), _rounding(mean2))
     trace_of_root, result = definite or _semidefinite_trace_of_root(cov1, cov2, rounding)
-    value = float((mean1 - mean2) @ (mean1 - mean2)) + traces - 2 * trace_of_root
+    apart = float((mean1 - mean2) @ (mean1 - mean2))
+    value = apart + traces - 2 * trace_of_root
     if not np.isfinite(value) or value < -ROUNDING * traces:
         raise FloatingPointError(f"Fréchet distance came out as {value} (traces {traces}); not a rounding error")
-    return FrechetResult(max(value, 0.0), *result, by_factors=definite is None)
+    return FrechetResult(max(value, 0.0), apart, trace_of_root, *result, by_factors=definite is None)
 
 
 def spectrum(cov: np.ndarray, rounding: float = 0.0) -> Spectrum:
     """Return the rank and the smallest eigenvalue of a symmetric matrix [D, D] whose entries are rounded so."""
     eigenvalues = np.linalg.eigvalsh(cov)
     rank = int((eigenvalues > max(_resolution(eigenvalues), rounding)).sum())
-    return Spectrum(rank, float(eigenvalues[0]), int((eigenvalues < 0).sum()), rank < len(cov))
+    clipped, trace = int((eigenvalues < 0).sum()), float(np.trace(cov))
+    return Spectrum(rank, float(eigenvalues[0]), clipped, rank < len(cov), trace)
 
 
 def _definite_trace_of_root(cov1: np.ndarray, cov2: np.ndarray) -> tuple[float, tuple[float, int, bool]] | None:
@@ -150,6 +158,17 @@ class FrechetDistance(Metric):
             KnownAnswer.of_features("the same images", 0.0, turned.real, turned.real),
         )
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is not that of its parts."""
+        parts = found.numbers("mean_distance", "generated_trace", "reference_trace", "trace_of_root")
+        if parts is None:
+            return
+        apart, generated, real, root = parts
+        right = max(apart + generated + real - 2 * root, 0.0)
+        if not agree(found.value, right, apart + generated + real):
+            yield f"its value is {found.value:.9g}, but its parts give {right:.9g}"
+
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
         """Start the sums. Raises UserError if there is no reference."""
         super().__init__(reference, protocol, info)
@@ -185,7 +204,8 @@ class FrechetDistance(Metric):
             "reference": reference.once("spectrum", lambda: spectrum(reference.cov, _rounding(reference.mean))),
         }
         diagnostics = {f"{side}_{key}": value for side, s in sides.items() for key, value in vars(s).items()}
-        diagnostics |= {"clipped": distance.clipped, "by_factors": distance.by_factors}
+        parts = {"mean_distance": distance.mean_distance, "trace_of_root": distance.trace_of_root}
+        diagnostics |= {"clipped": distance.clipped, "by_factors": distance.by_factors, **parts}
         return Measured(distance.value, generated.count, diagnostics)
 
 

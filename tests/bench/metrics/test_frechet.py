@@ -174,7 +174,7 @@ def test_spectrum_tells_rank_from_rounding() -> None:
     found = spectrum(cov)
     assert (found.rank, found.rank_deficient) == (4, True)
     assert abs(found.min_eigenvalue) < 1e-14
-    assert spectrum(np.diag([3.0, 2.0])) == type(found)(2, 2.0, 0, False)
+    assert spectrum(np.diag([3.0, 2.0])) == type(found)(2, 2.0, 0, False, 5.0)
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [7, 7, 50], list(range(1, 100))])

@@ -88,6 +88,7 @@ def on_features(info: MetricInfo, protocol: Protocol, generated: np.ndarray, rea
 @pytest.mark.parametrize(
     "info",
     [
+        catalogue.FD,
         catalogue.PRECISION,
         catalogue.RECALL,
         catalogue_images.CMMD,
@@ -107,6 +108,7 @@ def test_random_features_do_not_contradict_themselves(info: MetricInfo, seed: in
 @pytest.mark.parametrize(
     ("info", "value", "said"),
     [
+        (catalogue.FD, 1.5, "but its parts give"),
         (catalogue.PRECISION, 0.51, "no whole number of generated images, of which there are 31"),
         (catalogue.RECALL, 0.51, "no whole number of real images, of which there are 47"),
         (catalogue_images.CMMD, 0.0, "but the unbiased value allow"),
