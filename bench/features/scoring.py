@@ -17,7 +17,7 @@ OPEN_CLIP = "open_clip_pytorch_model.bin or open_clip_model.safetensors"
 
 @dataclass(frozen=True)
 class CLIPProtocol:
-    """Everything that changes a CLIP score, the raw cosine in float32, not clamped or scaled."""
+    """Everything that changes a CLIP score, the raw cosine of float32 embeddings, not clamped or scaled."""
 
     name: str
     architecture: str

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from bench.core.errors import UserError
 from bench.features.views import Features
 from bench.metrics.base import Measured, Metric, Reference
 from bench.metrics.info import MetricInfo
@@ -24,11 +27,21 @@ class Diversity(Metric):
     @classmethod
     def known_answers(cls, info: MetricInfo) -> Sequence[KnownAnswer]:
         """Return the distances of three prompts of two images each."""
-        distances = ({info.name: [0.1, 0.4]}, {info.name: [0.7]})
-        return (KnownAnswer.of_scores("the mean of three prompts", 0.4, *distances),)
+        batches = [
+            Features(np.zeros((2 * len(distances), 0)), scores={info.name: np.array(distances)})
+            for distances in ([0.1, 0.4], [0.7])
+        ]
+        return (KnownAnswer("the mean of three prompts", 0.4, batches, protocol={"images_per_prompt": 2}),)
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
+        """Start without images. Raises UserError if the protocol has one image for each prompt."""
         super().__init__(reference, protocol, info)
+        self._size = protocol.images_per_prompt
+        if self._size < 2:
+            raise UserError(
+                f"metric {info.name!r} compares the images of one prompt, and protocol {protocol.name!r} has one "
+                "image of each; fix: leave it out, or take a protocol with several, as `partiprompts` has"
+            )
         self._prompts = Scores(self.info.name)
         self._images = 0
 
@@ -40,8 +53,15 @@ class Diversity(Metric):
         yield from found.within(found.number("lowest_prompt"), None, "the lowest prompt's")
 
     def update(self, batch: Features) -> None:
-        """Add the batch's values, one for each prompt. Raises UserError if it has none."""
-        self._prompts.update(score_of(batch, self.info.name, self.info.name))
+        """Add the batch's values. Raises UserError if it has none, or not one for the images of each prompt."""
+        values = score_of(batch, self.info.name, self.info.name)
+        if len(values) * self._size != len(batch):
+            raise UserError(
+                f"metric {self.info.name!r} got {len(values)} numbers for {len(batch)} images, and protocol "
+                f"{self.protocol.name!r} has {self._size} images of each prompt, so images of other prompts "
+                f"would be compared; fix: leave it out, or take one with {len(batch) // max(1, len(values))} images"
+            )
+        self._prompts.update(values)
         self._images += len(batch)
 
     def result(self) -> Measured:

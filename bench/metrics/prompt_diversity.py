@@ -39,14 +39,7 @@ class _OfPrompts(Diversity):
     """The mean over prompts of a number that each prompt's features give, with a bootstrap interval."""
 
     def __init__(self, reference: Reference | None, protocol: Protocol, info: MetricInfo) -> None:
-        """Start without images. Raises UserError if the protocol has one image for each prompt."""
         super().__init__(reference, protocol, info)
-        self._size = protocol.images_per_prompt
-        if self._size < 2:
-            raise UserError(
-                f"metric {info.name!r} compares the images of one prompt, and protocol {protocol.name!r} has one "
-                "image of each; fix: leave it out, or take a protocol with several, as `partiprompts` has"
-            )
         self._rest: np.ndarray | None = None
 
     def update(self, batch: Features) -> None:

@@ -28,7 +28,7 @@ class CLIPScores(NamedTuple):
     """The scores of a batch of images."""
 
     cosines: np.ndarray
-    """[B] float32."""
+    """[B] float64, of the network's float32 embeddings."""
     truncated: np.ndarray
     """[B] bool: the network read only the beginning of the prompt."""
 
@@ -77,7 +77,7 @@ class CLIPScorer:
             raise ValueError(f"{len(squares.images)} images and {len(prompts)} prompts")
         features = self.embed_images(squares(self.protocol.pre_resize))
         read, truncated = self.embed_prompts(prompts)
-        return CLIPScores((features * read).sum(dim=1).numpy(), np.array(truncated, dtype=bool))
+        return CLIPScores((features.double() * read.double()).sum(dim=1).numpy(), np.array(truncated, dtype=bool))
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Return unit embeddings, on the CPU, of uint8 [B, 3, H, W] that is cropped as the protocol says."""

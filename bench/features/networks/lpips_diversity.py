@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.errors import UserError
 from bench.core.extras import optional_module
 from bench.core.progress import Progress
 from bench.features.files import TRUNKS
@@ -38,12 +39,15 @@ class LPIPSDiversity:
     def of_prompts(self, squares: Squares) -> np.ndarray:
         """Return the mean distance of each prompt's pairs, [prompts] float64.
 
-        The images of a prompt follow each other in the batch. Raises ValueError if a prompt is incomplete.
+        The images of a prompt follow each other in the batch. Raises UserError if a prompt is incomplete.
         """
-        images = squares(self.protocol.size)
-        if len(images) % self.protocol.images:
-            raise ValueError(f"{len(images)} images are not a multiple of {self.protocol.images}")
-        groups = images.split(self.protocol.images)
+        images, each = squares(self.protocol.size), self.protocol.images
+        if len(images) % each:
+            raise UserError(
+                f"LPIPS diversity compares the {each} images of a prompt, and a batch has {len(images)}; "
+                f"fix: leave it out, or take a protocol with {each} images of each prompt"
+            )
+        groups = images.split(each)
         return np.array([self.distances(group).mean(dtype=np.float64) for group in groups])
 
     def distances(self, images: Tensor) -> np.ndarray:

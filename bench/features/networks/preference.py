@@ -29,7 +29,7 @@ class PreferenceScores(NamedTuple):
     """The scores of a batch of images."""
 
     values: np.ndarray
-    """[B] float32; higher is better."""
+    """[B] float32, or float64 for HPS; higher is better."""
     truncated: np.ndarray
     """[B] bool: the network read only the beginning of the prompt."""
 

@@ -86,9 +86,9 @@ def test_one_image_has_a_score_and_no_interval(reference: Reference, smoke: Prot
 
 @pytest.mark.parametrize("metric", [CLIP, ALIGNMENT, PICKSCORE, HPS, IMAGE_REWARD, DIVERSITY])
 def test_a_task_without_the_scores_is_told_so(metric: MetricInfo, reference: Reference, smoke: Protocol) -> None:
-    name = metric.name
+    name, several = metric.name, replace(smoke, images_per_prompt=2)
     with pytest.raises(UserError, match=f"metric '{name}' reads the scores '{name}' .* gives aesthetics"):
-        make_metric(metric, reference, smoke).update(batch(1, aesthetics=np.zeros(1)))
+        make_metric(metric, reference, several).update(batch(1, aesthetics=np.zeros(1)))
 
 
 @pytest.mark.parametrize("metric", [CLIP, ALIGNMENT, PICKSCORE, HPS, IMAGE_REWARD])
@@ -120,7 +120,7 @@ def test_scores_that_are_not_finite_are_an_error_and_not_a_number() -> None:
 def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protocol) -> None:
     rng = np.random.default_rng(2)
     prompts = rng.random(30)
-    metric = make_metric(DIVERSITY, reference, smoke)
+    metric = make_metric(DIVERSITY, reference, replace(smoke, images_per_prompt=4))
     for i in range(0, 30, 10):
         metric.update(batch(40, diversity=prompts[i : i + 10]))
     measured = metric.result()
@@ -139,9 +139,18 @@ def test_diversity_is_the_mean_over_prompts(reference: Reference, smoke: Protoco
 
 
 def test_diversity_of_few_prompts_is_refused(reference: Reference, protocol: Protocol, smoke: Protocol) -> None:
-    metric = make_metric(DIVERSITY, reference, protocol)
+    metric = make_metric(DIVERSITY, reference, replace(protocol, images_per_prompt=4))
     metric.update(batch(8, diversity=np.ones(2)))
     with pytest.raises(UserError, match="at least 100 prompts' images, got 2"):
         metric.result()
     with pytest.raises(UserError, match="at least 2 prompts' images, got 0"):
-        make_metric(DIVERSITY, reference, smoke).result()
+        make_metric(DIVERSITY, reference, replace(smoke, images_per_prompt=4)).result()
+
+
+def test_diversity_of_different_prompts_is_refused(reference: Reference, smoke: Protocol) -> None:
+    """LPIPS compares four images that follow each other, whichever prompts they are of."""
+    with pytest.raises(UserError, match="compares the images of one prompt, and protocol 'test' has one image"):
+        make_metric(DIVERSITY, reference, smoke)
+    metric = make_metric(DIVERSITY, reference, replace(smoke, images_per_prompt=2))
+    with pytest.raises(UserError, match=r"got 2 numbers for 8 images, .* has 2 images of each.* with 4 images"):
+        metric.update(batch(8, diversity=np.ones(2)))

@@ -199,7 +199,7 @@ def test_scores_equal_the_direct_computation(protocol: CLIPProtocol, weights: Pa
         expected = F.cosine_similarity(features, model.encode_text(tokens))
     found = load_clip(protocol, weights, batch_size=3).scores(photos, prompts)
     np.testing.assert_allclose(found.cosines, expected.numpy(), atol=1e-6)
-    assert found.cosines.dtype == np.float32 and found.truncated.tolist() == [False, False, True, False]
+    assert found.cosines.dtype == np.float64 and found.truncated.tolist() == [False, False, True, False]
 
 
 def test_a_callers_autocast_does_not_reach_the_network(weights: Path, photos: Tensor) -> None:

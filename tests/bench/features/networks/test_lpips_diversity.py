@@ -93,7 +93,7 @@ def test_the_value_of_a_prompt_is_the_mean_of_its_pairs(trunks: dict[str, Path],
     expected = [diversity.distances(square(four, 64)).astype(np.float64).mean() for four in images.split(4)]
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, rtol=1e-15)
-    with pytest.raises(ValueError, match="6 images are not a multiple of 4"):
+    with pytest.raises(UserError, match="compares the 4 images of a prompt, and a batch has 6; fix: leave it out"):
         diversity.of_prompts(Squares(images[:6]))
 
 

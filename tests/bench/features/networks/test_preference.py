@@ -111,7 +111,7 @@ def test_hps_is_a_hundred_times_the_cosine_of_open_clips_embeddings(hps: Path) -
     found = load_hps(hps, batch_size=3).scores(images, PROMPTS)
     np.testing.assert_allclose(found.values, expected.numpy(), rtol=0, atol=2e-4)
     assert np.abs(found.values - other.numpy()).max() > 2e-3
-    assert found.values.dtype == np.float32 and found.truncated.tolist() == [False, False, True, False]
+    assert found.values.dtype == np.float64 and found.truncated.tolist() == [False, False, True, False]
 
 
 def test_hps_is_for_square_images(hps: Path) -> None:
