@@ -56,10 +56,11 @@ class Diversity(Metric):
         """Add the batch's values. Raises UserError if it has none, or not one for the images of each prompt."""
         values = score_of(batch, self.info.name, self.info.name)
         if len(values) * self._size != len(batch):
+            compared = len(batch) // max(1, len(values))
             raise UserError(
                 f"metric {self.info.name!r} got {len(values)} numbers for {len(batch)} images, and protocol "
-                f"{self.protocol.name!r} has {self._size} images of each prompt, so images of other prompts "
-                f"would be compared; fix: leave it out, or take one with {len(batch) // max(1, len(values))} images"
+                f"{self.protocol.name!r} has {self._size} images of each prompt, so that images of other prompts "
+                f"would be compared; fix: leave it out, or take one with {compared} images of each prompt"
             )
         self._prompts.update(values)
         self._images += len(batch)

@@ -152,5 +152,7 @@ def test_diversity_of_different_prompts_is_refused(reference: Reference, smoke: 
     with pytest.raises(UserError, match="compares the images of one prompt, and protocol 'test' has one image"):
         make_metric(DIVERSITY, reference, smoke)
     metric = make_metric(DIVERSITY, reference, replace(smoke, images_per_prompt=2))
-    with pytest.raises(UserError, match=r"got 2 numbers for 8 images, .* has 2 images of each.* with 4 images"):
+    with pytest.raises(
+        UserError, match=r"got 2 numbers for 8 images, .* has 2 images of each.* with 4 images of each"
+    ):
         metric.update(batch(8, diversity=np.ones(2)))
