@@ -193,6 +193,19 @@ def metric_class(info: MetricInfo) -> type[Metric]:
     return metric
 
 
+def binds_its_result(metric: type[Metric]) -> bool:
+    """Return whether `contradictions` is of the class that computes the result, or of one that extends it.
+
+    A plug-in's class with a result of its own inherits what another result contradicts.
+    """
+    order = metric.__mro__
+    result, contradictions = (
+        next(place for place, one in enumerate(order) if name in vars(one))
+        for name in ("result", "contradictions")
+    )
+    return contradictions <= result
+
+
 def _no_class(info: MetricInfo, why: str) -> UserError:
     return UserError(
         f"metric {info.name!r} is implemented by {info.implementation!r}, which cannot be used: {why}; "

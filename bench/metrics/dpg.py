@@ -61,6 +61,11 @@ class DPG(MeanScore):
         super().__init__(reference, protocol, info)
         self._categories = CategoryMeans(info.name)
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield what it yields of any mean of scores."""
+        yield from super().contradictions(info, found)
+
     def update(self, batch: Features) -> None:
         """Add the batch's images. Raises UserError if it has no answers."""
         super().update(batch)

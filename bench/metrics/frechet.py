@@ -216,6 +216,11 @@ class PatchFrechetDistance(FrechetDistance):
         super().__init__(reference, protocol, info)
         self._without: int | None = None
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+        """Yield what it yields of an FD, which is of patches here."""
+        yield from super().contradictions(info, found)
+
     def update(self, batch: Features) -> None:
         """Add the batch's features to the sums, and count the images that were too small for a patch."""
         super().update(batch)

@@ -69,7 +69,9 @@ class HPS(PreferenceModel):
 
     def batch_scores(self, images: Tensor, prompts: list[str]) -> PreferenceScores:
         if images.shape[-1] != images.shape[-2]:  # the package would pad them with black
-            raise ValueError(f"HPS is for square images, got {list(images.shape[-2:])}")
+            raise UserError(
+                f"HPS is for square images, got {list(images.shape[-2:])}; fix: leave it out, or give square ones"
+            )
         found = self.clip.scores(images, prompts)
         return PreferenceScores(100 * found.cosines, found.truncated)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from bench.core.errors import UserError, listed
 from bench.core.numbers import is_finite
-from bench.metrics.base import metric_class
+from bench.metrics.base import binds_its_result, metric_class
 from bench.metrics.catalogue import DIVERSITY, RATE
 from bench.metrics.info import MetricInfo, is_within
 from bench.metrics.intervals import t_interval
@@ -98,6 +98,8 @@ def _of_diagnostics(record: Record, metric: MetricResult, known: MetricInfo) -> 
     try:
         implementation = metric_class(known)
     except UserError:  # of a plug-in that cannot be used here; evaluating it says why
+        return
+    if not binds_its_result(implementation):
         return
     for number, (value, diagnostics) in enumerate(zip(metric.values, metric.diagnostics, strict=False)):
         found = Recorded(value, metric.samples, images_per_prompt, diagnostics)

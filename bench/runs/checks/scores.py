@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.core.errors import UserError
 from bench.evaluation.image_scores import ImageScores, SingleScores, mean_in
-from bench.metrics.base import MEAN_OF_IMAGES, metric_class
+from bench.metrics.base import MEAN_OF_IMAGES, binds_its_result, metric_class
 from bench.metrics.diversity import Diversity
 from bench.metrics.info import MetricInfo
 from bench.metrics.result import MetricResult
@@ -118,7 +118,8 @@ def _of_spread(
 
 def _is_of_scores(known: MetricInfo) -> bool:
     try:
-        return issubclass(metric_class(known), MeanScore | Diversity)
+        found = metric_class(known)
+        return issubclass(found, MeanScore | Diversity) and binds_its_result(found)
     except UserError:  # of a plug-in that cannot be used here
         return False
 

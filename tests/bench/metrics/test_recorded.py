@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 from bench.core.imports import load_class
 from bench.features.views import Features
 from bench.metrics import catalogue, catalogue_images, compositional
-from bench.metrics.base import Measured, Reference, make_metric, metric_class
+from bench.metrics.base import Measured, Reference, binds_its_result, make_metric, metric_class
 from bench.metrics.info import MetricInfo
 from bench.metrics.recorded import Recorded
+from bench.metrics.scores import MeanScore
 from bench.runs.installation.metrics import result_on
 from bench.runs.registry import load_catalogue
 from bench.task.protocol import Protocol
@@ -141,6 +142,22 @@ def test_accuracy_geneval_and_diversity_bind_their_parts() -> None:
     assert len(contradictions(catalogue.DIVERSITY, Measured(0.05, 8, interval), SIZE)) == 2
     assert contradictions(catalogue_images.VENDI_PROMPT, Measured(4.5, 8, {}), SIZE) != []
     assert contradictions(catalogue_images.DIVERSITY_DINO, Measured(1.5, 8, {}), SIZE) != []
+
+
+def test_a_subclass_with_a_result_of_its_own_is_not_bound_by_anothers() -> None:
+    """Such as a plug-in's mean with an interval of another kind."""
+
+    class Skewed(MeanScore):
+        def result(self) -> Measured:
+            return Measured(0.5, 8, {"standard_error": 0.1, "low": 0.2, "high": 0.9})
+
+    class Bound(Skewed):
+        @classmethod
+        def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
+            yield from ()
+
+    assert not binds_its_result(Skewed) and binds_its_result(Bound)
+    assert all(binds_its_result(metric_class(info)) for info in INFOS)
 
 
 @pytest.mark.parametrize("odd", [None, True, "3", float("nan"), [3]])

@@ -115,7 +115,7 @@ def test_hps_is_a_hundred_times_the_cosine_of_open_clips_embeddings(hps: Path) -
 
 
 def test_hps_is_for_square_images(hps: Path) -> None:
-    with pytest.raises(ValueError, match=r"HPS is for square images, got \[64, 40\]"):
+    with pytest.raises(UserError, match=r"HPS is for square images, got \[64, 40\]; fix: leave it out"):
         load_hps(hps).scores(photographs(1)[..., :40], ["a cat"])
 
 
