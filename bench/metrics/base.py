@@ -198,11 +198,9 @@ def binds_its_result(metric: type[Metric]) -> bool:
 
     A plug-in's class with a result of its own inherits what another result contradicts.
     """
-    order = metric.__mro__
-    result, contradictions = (
-        next(place for place, one in enumerate(order) if name in vars(one))
-        for name in ("result", "contradictions")
-    )
+    order = [vars(one) for one in metric.__mro__]
+    names = ("contradictions", "result")
+    contradictions, result = (next(place for place, own in enumerate(order) if name in own) for name in names)
     return contradictions <= result
 
 
