@@ -22,6 +22,9 @@ from methods.losses import huber_loss, regression_loss
 from methods.perceptual import Distance, lpips_of
 from methods.recipes import LPIPSRecipe
 
+MOSTLY = 0.5
+"""Share of the teacher in the target network at the end of training above which a note says so."""
+
 
 class ConsistencyRecipe(LPIPSRecipe):
     """The recipe of consistency distillation. The defaults are the paper's ImageNet-64 run, without LPIPS."""
@@ -54,6 +57,12 @@ class ConsistencyRecipe(LPIPSRecipe):
         base = super().cost()
         passes = {"student": student, "teacher": Passes(n * evaluations, 0), **target}
         return replace(base, passes=passes, averages=base.averages + len(target))
+
+    def unreached(self) -> dict[str, str]:
+        found, of_teacher = super().unreached(), self.target_decay**self.iterations
+        if of_teacher > MOSTLY:
+            found["target_decay"] = f"the target is {of_teacher:.0%} teacher after {self.iterations} iterations"
+        return found
 
     def idle(self) -> dict[str, str]:
         return super().idle() | ({} if self.distance == "huber" else {"huber_c": f"distance is {self.distance}"})

@@ -53,6 +53,10 @@ class ProgressiveRecipe(Recipe):
         """Return the first iteration of a stage."""
         return -(-stage * self.iterations // self.stages)
 
+    @property
+    def least_span(self) -> int:
+        return self.iterations // self.stages
+
     def rate_at(self, iteration: int) -> float:
         """Return the factor on all learning rates at an iteration. Each stage has a warm-up and a decay."""
         stage = self.stage(iteration)

@@ -133,6 +133,14 @@ class DMDRecipe(GANRecipe, MatchingRecipe, CriticRecipe, PairRecipe):
             found["input_simulation"] = "a one-step student has only pure noise as input"
         return found
 
+    def unreached(self) -> dict[str, str]:
+        found = super().unreached()
+        if self.critic_updates_per_generator_update >= self.iterations > 1:
+            found["critic_updates_per_generator_update"] = (
+                f"the generator is updated once in {self.iterations} iterations"
+            )
+        return found
+
     @model_validator(mode="after")
     def _one_step_pairs(self) -> Self:
         if self.regression and self.student_steps > 1:

@@ -28,6 +28,16 @@ class SCMRecipe(FlowMapRecipe):
     """Weights of the times: the prior 1 / (sigma_d tan t), which is part of the tangent, alone or times a learned
     one, which makes the loss of all times alike."""
 
+    def tangent_share(self, iteration: int) -> float:
+        """Return the share of the tangent's unstable part at an iteration, from 0 to 1."""
+        return min(1.0, iteration / self.tangent_warmup) if self.tangent_warmup else 1.0
+
+    def unreached(self) -> dict[str, str]:
+        found, share = super().unreached(), self.tangent_share(self.iterations - 1)
+        if share < 1:
+            found["tangent_warmup"] = f"the tangent rises to {share:.0%} in {self.iterations} iterations"
+        return found
+
 
 class TrigFlow(NamedTuple):
     """TrigFlow's coordinates of a denoiser: x = cos(t) x0 + sin(t) z with z ~ N(0, sigma_d^2), t in (0, pi / 2).
@@ -81,7 +91,7 @@ class SCM(Distiller[SCMRecipe]):
         # Times cos(t) sin(t), the derivative is finite where the network sees the logarithm of the noise level.
         scale = torch.cos(t) * torch.sin(t)
         derivative = derivative_along(student, (x, t), (per_sample(scale, x) * slope, scale), self.recipe)
-        r = min(1.0, batch.iteration / self.recipe.tangent_warmup) if self.recipe.tangent_warmup else 1.0
+        r = self.recipe.tangent_share(batch.iteration)
         raw = tangent(F.detach(), derivative, slope, x, t, r, self.recipe.sigma_data)
         g = normalised(raw, self.recipe.tangent_constant)
         error = (F - F.detach() - g).square().flatten(1).mean(1)  # its value is |g|^2

@@ -121,12 +121,15 @@ def cancel(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Take runs out of the queue; what they have done stays, and `bench resume` goes on from there."""
-    from bench.jobs.executor import installed_executors
+    from bench.jobs.executor import faults_named, installed_executors
 
     if bool(chosen) == all_:
         raise UserError("bench cancel takes either the names of runs or --all; fix: bench status lists them")
     states = _states(runs, chosen)
-    cancelled = [name for executor in installed_executors() for name in executor.cancel(states, runs)]
+    cancelled: list[str] = []
+    for executor in installed_executors():
+        with faults_named(executor):
+            cancelled += executor.cancel(states, runs)
     for run in cancelled:
         print(f"cancelled: {run}")
     if not cancelled:
@@ -139,13 +142,14 @@ def resume(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Submit again what stopped, died, failed or was cancelled; it goes on from its last checkpoint."""
-    from bench.jobs.executor import installed_executors
+    from bench.jobs.executor import faults_named, installed_executors
 
     resumed = False
     for executor in installed_executors():
-        for line in executor.resume(lambda: _states(runs, chosen), runs, profile, print):
-            resumed = True
-            print(line)
+        with faults_named(executor):
+            for line in executor.resume(lambda: _states(runs, chosen), runs, profile, print):
+                resumed = True
+                print(line)
     if not resumed:
         print("nothing to resume: every run that was submitted is done, under way, or diverged")
 
@@ -208,10 +212,13 @@ def under_way(runs: Path, chosen: Sequence[str]) -> bool:
 
 def _submit_later(runs: Path) -> str:
     """Submit waiting runs, as many as the queues have room for now; return the error that prevents it, if any."""
-    from bench.jobs.executor import installed_executors
+    from bench.jobs.executor import faults_named, installed_executors
 
+    count = 0
     try:
-        count = sum(executor.submit_waiting(runs) for executor in installed_executors())
+        for executor in installed_executors():
+            with faults_named(executor):
+                count += executor.submit_waiting(runs)
     except UserError as error:
         return f"what waits for room in the queue waits on: {error}"
     if count:

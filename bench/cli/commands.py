@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
 
 from bench.cli.once import OnceCommand, with_once
+from bench.core.errors import UserError
 from bench.core.imports import load_class
 
 COMMANDS = {
@@ -48,7 +50,28 @@ def add_commands(app: typer.Typer, called: str | None) -> None:
         _add(app, name, load_class(f"bench.cli.{COMMANDS[name]}"))
     if called not in COMMANDS:
         for point in entry_points(group="bench.commands"):
-            _add(app, point.name, point.load())
+            _add(app, point.name, _of_package(point))
+
+
+def _of_package(point: EntryPoint) -> Any:
+    """Import a package's command; one that cannot be imported says so where it is called, and in the help."""
+    from bench.runs.plugins.checks import importing
+
+    package = point.dist.name if point.dist is not None else point.module
+    fix = f"install what is missing, or pip uninstall {package}"
+    try:
+        with importing(lambda _: f"command {point.name!r} of {package} cannot be loaded", fix):
+            return point.load()
+    except UserError as error:
+        return _broken(error)
+
+
+def _broken(error: UserError) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    command.__doc__ = str(error)
+    return command
 
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:

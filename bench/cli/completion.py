@@ -67,7 +67,7 @@ def weights_names(incomplete: str) -> list[str]:
     """Complete the weights of a registered feature extractor."""
     from bench.runs.registry import load_catalogue
 
-    extractors = [entry.load() for entry in load_catalogue().extractors if entry.point is not None]
+    extractors = load_catalogue().extractors.loaded().values()
     return _beginning(incomplete, {weights.name for one in extractors for weights in one.weights})
 
 

@@ -86,7 +86,7 @@ def prepare(
     catalogue = load_catalogue(plugin)
     declared = pinned_task(catalogue, task, cache, protocol)
     named = parse_weights(weights)
-    registered = {one.name: one for entry in catalogue.extractors for one in entry.load().weights}
+    registered = {one.name: one for read in catalogue.extractors.loaded().values() for one in read.weights}
     refuse_unknown_weights(named, [*registered, *declared.weight_names])
     own = {name: path for name, path in named.items() if name in declared.weight_names}
     inputs = Sources(

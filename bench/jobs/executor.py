@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.core.errors import UserError, listed
+from bench.core.errors import UserError, first_line, listed
 from bench.core.escape import printable
+from bench.runs.planning import unreached_lines
 from bench.runs.registry import Registry, installed
 
 if TYPE_CHECKING:
@@ -104,10 +107,14 @@ class Executor(ABC):
 
 
 def executed(executor: Executor, runs: Sequence[Run], baselines: Sequence[BaselineRun]) -> list[Run | BaselineRun]:
-    """Let an executor do what was planned; return all that is to have a result.
+    """Let an executor do what was planned, with a warning of recipe values that the trainings are too short for.
+
+    Return all that is to have a result.
 
     Raises UserError if that is not a list with every run: one that is not in it would pass as done.
     """
+    for line in unreached_lines(run for run in runs if run.finished() is None):
+        say(f"warning: {line}")
     found: object = executor.execute(runs, baselines)
     returned = f"executor {executor.name!r} returned"
     if not isinstance(found, list):
@@ -130,9 +137,29 @@ class Detached(Exception):
 
 
 def installed_executors() -> list[type[Executor]]:
-    """Import every executor that is installed; a plug-in file's is known to its own command alone."""
+    """Import every executor that is installed; a plug-in file's is known to its own command alone.
+
+    One that cannot be loaded is named in a warning and left out, so that the runs of the others are shown.
+    """
     registry: Registry[type[Executor]] = installed("executor")
-    return [entry.load() for entry in registry]
+    return [*registry.loaded(lambda error: _warn_once(str(error))).values()]
+
+
+@contextlib.contextmanager
+def faults_named(executor: type[Executor]) -> Iterator[None]:
+    """Ask an executor inside: a fault of its code is a warning, so that the others are asked. UserErrors pass."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        _warn_once(f"executor {executor.name!r} gives no answer: {type(error).__name__}: {first_line(error)}")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn of a fault that is met again at every look."""
+    say(f"warning: {text}")
 
 
 def left_out(baseline: BaselineRun, sources: Sources) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.jobs.executor import installed_executors
+from bench.jobs.executor import faults_named, installed_executors
 from bench.runs.states.pending import StateLookup
 from bench.runs.states.state import RunState, run_state
 
@@ -18,7 +18,11 @@ def submitted_runs(runs: Path, ask: bool = True) -> dict[Path, RunState]:
     """
     if not runs.is_dir():
         return {}
-    return {state.folder: state for executor in installed_executors() for state in executor.states(runs, ask)}
+    found: dict[Path, RunState] = {}
+    for executor in installed_executors():
+        with faults_named(executor):
+            found |= {state.folder: state for state in executor.states(runs, ask)}
+    return found
 
 
 def state_lookup(runs: Path) -> StateLookup:

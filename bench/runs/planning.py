@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError, unknown
+from bench.core.errors import UserError, listed, unknown
 from bench.core.files import read_text
 from bench.core.run_folder import PLAN
 from bench.runs.plan import BaselineRun, Run
@@ -38,6 +38,17 @@ def refuse_idle_overrides(runs: Sequence[Run], overrides: Iterable[str]) -> None
         if all(reasons.values()):
             reason = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise UserError(f"--set {key} has no effect ({reason}); fix: leave it out")
+
+
+def unreached_lines(runs: Iterable[Run]) -> Iterator[str]:
+    """Name the recipe values that the trainings are too short for, each with what follows and the methods."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for key, what in run.recipe.unreached().items():
+            methods = found.setdefault(f"{key}={getattr(run.recipe, key)}: {what}", [])
+            if run.method.name not in methods:
+                methods.append(run.method.name)
+    yield from (f"{text} ({listed(methods)})" for text, methods in found.items())
 
 
 def read_plan(catalogue: Catalogue, folder: Path, cache: Path) -> Run | BaselineRun:

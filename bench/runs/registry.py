@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -118,6 +118,16 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """Return the thing of this name, imported."""
         return self.find(name).load()
+
+    def loaded(self, tell: Callable[[UserError], None] = lambda _: None) -> dict[str, T]:
+        """Return all things by their names, imported; what cannot be is told, and hides no other."""
+        found: dict[str, T] = {}
+        for entry in self:
+            try:
+                found[entry.name] = entry.load()
+            except UserError as error:
+                tell(error)
+        return found
 
     def has(self, thing: Any) -> bool:
         """Return whether this same object is registered already, as when a plug-in file only imports it."""

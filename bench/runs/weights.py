@@ -74,11 +74,7 @@ def located_weights(catalogue: Catalogue, cache: Path) -> dict[str, Located]:
 
 def _readers(catalogue: Catalogue) -> dict[str, list[FeatureExtractor]]:
     readers: dict[str, list[FeatureExtractor]] = {}
-    for entry in catalogue.extractors:
-        try:
-            extractor = entry.load()
-        except UserError:
-            continue
+    for extractor in catalogue.extractors.loaded().values():
         for weights in extractor.weights:
             readers.setdefault(weights.name, []).append(extractor)
     return readers

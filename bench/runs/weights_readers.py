@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.core.errors import UserError
 from bench.features.base import FeatureExtractor
 from bench.features.weights import FoundWeights
 from bench.runs.registry import Catalogue
@@ -38,18 +36,12 @@ def readers(catalogue: Catalogue, located: Iterable[Located], task: Task | None)
 
 
 def _extractors_of(catalogue: Catalogue) -> Mapping[str, str]:
-    found = {}
-    for entry in catalogue.metrics:
-        with contextlib.suppress(UserError):  # `bench list` shows a broken plug-in
-            found[entry.name] = entry.load().extractor
-    return found
+    return {name: metric.extractor for name, metric in catalogue.metrics.loaded().items()}
 
 
 def _protocols(catalogue: Catalogue) -> Iterable[Protocol]:
-    for entry in catalogue.tasks:
-        with contextlib.suppress(UserError):
-            task = entry.load()
-            yield from task.protocols.values() if isinstance(task, PinnedTask) else [task.protocol]
+    for task in catalogue.tasks.loaded().values():
+        yield from task.protocols.values() if isinstance(task, PinnedTask) else [task.protocol]
 
 
 def _network(catalogue: Catalogue, protocol: Protocol, metric: str) -> set[str]:

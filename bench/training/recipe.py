@@ -192,6 +192,24 @@ class Recipe(BaseModel):
             found |= dict.fromkeys(ALARM_KEYS - acting, why)
         return found
 
+    def unreached(self) -> dict[str, str]:
+        """Return the keys whose interval the training is too short for, each with what follows."""
+        found, risen = {}, self.risen_at(self.least_span - 1)
+        if risen < 1:
+            found["warmup"] = (
+                f"learning rates rise to {risen:.0%} of their full values in {self.least_span} iterations"
+            )
+        if self.keep_best and self.best_every > self.iterations:
+            found["best_every"] = f"FD is measured once, at the end, in {self.iterations} iterations"
+        if self.alarms != "off" and self.iterations < 2 * self.alarm_window:  # the first window is not judged
+            found["alarm_window"] = f"there is no second window in {self.iterations} iterations, and no alarm"
+        return found
+
+    @property
+    def least_span(self) -> int:
+        """Iterations of the shortest part of the training that has a warm-up of its own."""
+        return self.iterations
+
     def identity(self) -> dict[str, Any]:
         """Return the values that are part of a run's identity: all but paths, since files may be anywhere.
 
@@ -235,10 +253,14 @@ class Recipe(BaseModel):
         passes = {"student": Passes(self.iterations, self.iterations), "teacher": Passes(self.iterations, 0)}
         return Cost(passes, generator_updates=self.iterations, averages=int(self.ema_decay is not None))
 
+    def risen_at(self, iteration: int) -> float:
+        """Return the factor of the linear warm-up alone, from 0 to 1."""
+        risen = iteration if self.warmup_from_zero else iteration + 1
+        return min(1.0, risen / self.warmup) if self.warmup else 1.0
+
     def rate_at(self, iteration: int) -> float:
         """Return the factor on all learning rates at an iteration, from 0: linear warm-up, then cosine decay."""
-        risen = iteration if self.warmup_from_zero else iteration + 1
-        warm = min(1.0, risen / self.warmup) if self.warmup else 1.0
+        warm = self.risen_at(iteration)
         tail = self.lr_decay * self.iterations
         into = iteration - (self.iterations - tail)
         if into <= 0:

@@ -67,7 +67,7 @@ class Checker:
         self.catalogue = catalogue
         self.cache = cache
         self.now = now or datetime.datetime.now(datetime.UTC)
-        self.metrics = {entry.name: entry.load() for entry in catalogue.metrics}
+        self.metrics = catalogue.metrics.loaded()
 
     def check(self, paths: Iterable[Path]) -> list[Checked]:
         """Check records beside each other. Raises UserError for a path with no records, or a hostile bundle."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
+from bench.runs.planning import unreached_lines
 from bench.training.budget import Spent
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def plan_lines(
         for one in recipe_requirements([run for run in planned if run.task.name == task.name]):
             yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
     yield from _memory(planned)
+    yield from (f"warning: {line}" for line in unreached_lines(planned))
     yield ""
     for run in planned:
         yield f"{run.id:<48}{_cost(run.recipe)}   {state_of(run, lookup)}"

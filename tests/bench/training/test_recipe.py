@@ -13,7 +13,10 @@ from pydantic import ValidationError
 
 from bench.core.errors import UserError
 from bench.training.recipe import ALARM_KEYS, Recipe, build_recipe
+from methods.consistency import ConsistencyRecipe
+from methods.progressive import ProgressiveRecipe
 from methods.recipes import DMDRecipe, RegressionRecipe
+from methods.scm import SCMRecipe
 
 
 class TestDefaults:
@@ -189,3 +192,38 @@ def test_a_training_of_less_than_two_windows_has_no_alarm() -> None:
     }
     assert "alarm_window" in DMDRecipe(iterations=99).idle()
     assert not ALARM_KEYS & DMDRecipe(iterations=200).idle().keys()
+
+
+class TestTrainingThatIsTooShort:
+    """Values whose interval is longer than the training are named, with what follows."""
+
+    def test_a_warm_up_that_ends_with_the_training_reaches_the_full_rate(self) -> None:
+        assert "warmup" not in Recipe(iterations=500, warmup=500).unreached()
+        assert "rise to 50% of" in Recipe(iterations=250, warmup=500).unreached()["warmup"]
+        assert "warmup" in Recipe(iterations=500, warmup=500, warmup_from_zero=True).unreached()
+
+    def test_a_warm_up_of_each_stage_has_the_shortest_stage(self) -> None:
+        recipe = ProgressiveRecipe(iterations=100, starting_steps=4, warmup=50)
+        assert "warmup" not in recipe.unreached()
+        assert "in 50 iterations" in recipe.model_copy(update={"warmup": 51}).unreached()["warmup"]
+
+    def test_selection_that_measures_once_says_so(self) -> None:
+        short = Recipe(iterations=400, warmup=0, best_every=500)
+        assert short.unreached() == {}
+        assert set(short.model_copy(update={"keep_best": True}).unreached()) == {"best_every"}
+
+    def test_alarms_that_cannot_ring_are_named_unless_they_are_off(self) -> None:
+        assert set(Recipe(iterations=199, warmup=0).unreached()) == {"alarm_window"}
+        assert Recipe(iterations=199, warmup=0, alarms="off").unreached() == {}
+
+    def test_methods_name_intervals_of_their_own(self) -> None:
+        for recipe, key in (
+            (SCMRecipe(iterations=1000, tangent_warmup=1000), "tangent_warmup"),
+            (ConsistencyRecipe(iterations=1000, target_decay=0.9999), "target_decay"),
+            (
+                DMDRecipe(iterations=300, critic_updates_per_generator_update=300),
+                "critic_updates_per_generator_update",
+            ),
+        ):
+            longer = recipe.model_copy(update={"iterations": 10_000})
+            assert key in recipe.unreached() and key not in longer.unreached()
