@@ -87,8 +87,9 @@ def pack_once(folder: Path, write: Callable[[Path], None]) -> None:
                 partial = folder.with_name(f".{folder.name}.partial")
                 write(partial)
                 partial.rename(folder)
-                for name in (PLAN, DONE):
-                    (folder / name).unlink(missing_ok=True)
+            for name in (PLAN, DONE):  # a kill right after the renaming has left them
+                with contextlib.suppress(OSError):  # they are gone; or another user's, and do no harm
+                    (folder / name).unlink()
     except OSError as error:
         raise UserError(
             f"{error.filename or folder} could not be written: {error.strerror}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,8 +140,9 @@ def _finished(folder: Path, parts: list[_Part]) -> dict[str, str]:
         if missing:
             hashes = {part.name: folder_sha256(folder / part.name) for part in parts}
             write_text(path, json.dumps(hashes, indent=2) + "\n")
-            for lock in folder.glob(".[0-9]*.lock"):
-                lock.unlink(missing_ok=True)
+        for lock in folder.glob(".[0-9]*.lock"):  # a kill right after the manifest has left them
+            with contextlib.suppress(OSError):  # another process was faster; and another user's do no harm
+                lock.unlink()
     found = read_object(path)
     if found is None or list(found) != [part.name for part in parts]:
         raise _changed(path)

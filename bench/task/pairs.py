@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,7 @@ class PairedTeacher(PreparedTask):
             with made_once(path) as missing:
                 if missing:
                     _join(path, list(parts))
+            _remove_parts(path)  # those of a process that was killed in between, too
             found = load_file(path)  # mapped into memory: processes of one machine share it
         except SafetensorError as error:
             raise UserError(
@@ -113,10 +115,14 @@ class PairedTeacher(PreparedTask):
 
 
 def _join(path: Path, parts: list[Path]) -> None:
-    """Write the parts, in this order, as one file, and remove the parts."""
+    """Write the parts, in this order, as one file."""
     found = [load_file(part) for part in parts]
     with whole_file(path) as temporary:
         save_file({name: torch.cat([part[name] for part in found]) for name in found[0]}, temporary)
-    # The folder stays, because another process may be about to list it.
-    for file in path.with_suffix("").iterdir():
-        file.unlink()
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove the parts of a file that is there. Their folder stays: another process may be about to list it."""
+    for file in path.with_suffix("").glob("*"):
+        with contextlib.suppress(OSError):  # another process was faster; and another user's do no harm
+            file.unlink()

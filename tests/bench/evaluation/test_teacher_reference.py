@@ -130,6 +130,18 @@ def test_a_killed_generation_continues_where_it_stopped(
     assert [len(batch) for batch in again.batches()] == [40, 40, 20]
 
 
+def test_locks_that_a_kill_left_beside_the_finished_images_go_at_the_next_reading(
+    tiny: PreparedTask, tmp_path: Path
+) -> None:
+    prepared = to_teacher(tiny, tmp_path)
+    teacher_images(prepared, SilentProgress())
+    (manifest,) = tmp_path.rglob(made.MANIFEST)
+    before = {*manifest.parent.iterdir()}
+    (manifest.parent / ".0-000000.lock").touch()
+    teacher_images(prepared, SilentProgress())
+    assert {*manifest.parent.iterdir()} == before
+
+
 def test_every_repetition_is_in_the_reference(tiny: PreparedTask, tmp_path: Path) -> None:
     prepared = to_teacher(tiny, tmp_path)
     prepared.task = replace(prepared.task, protocol=replace(prepared.task.protocol, repetitions=2))

@@ -342,6 +342,18 @@ def test_pairs_are_made_once(own_cache: Path) -> None:
     assert str(asset.path) in str(caught.value)
 
 
+def test_parts_of_pairs_that_a_kill_left_after_they_were_joined_go_at_the_next_reading(own_cache: Path) -> None:
+    prepared, _ = prepare(own_cache)
+    first = prepared.pairs(3)
+    path = prepared.asset_of_pairs(3).path
+    assert path is not None
+    part = path.with_suffix("") / "0000000-0000003.safetensors"
+    for left in (part, part.with_name(f".{part.name}.lock")):
+        left.write_bytes(b"left")
+    assert torch.equal(prepared.pairs(3)[1], first[1])
+    assert not list(part.parent.iterdir())
+
+
 def test_a_student_is_saved_and_read_with_its_steps(prepared: PreparedMicroTask, tmp_path: Path) -> None:
     prepared.save_student(prepared.teacher, tmp_path / "student", [999, 499])
     student, indices = prepared.load_student(tmp_path / "student")

@@ -52,6 +52,25 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in folder.iterdir()}
 
 
+def test_a_kill_right_after_the_folder_got_its_name_leaves_nothing_more_in_it(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = contents(pack(source, tmp_path / "whole", classes=3).folder)
+
+    rename = Path.rename
+
+    def killed(partial: Path, folder: Path) -> None:
+        rename(partial, folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed)
+        pack(source, tmp_path / "packed", classes=3)
+    assert contents(tmp_path / "packed").keys() > expected.keys()
+    pack(source, tmp_path / "packed", classes=3)
+    assert contents(tmp_path / "packed") == expected
+
+
 def test_a_finished_folder_holds_three_files_that_numpy_and_sha256sum_can_read(
     tmp_path: Path, source: Path
 ) -> None:
