@@ -68,7 +68,7 @@ def comparable(sides: list[Side]) -> list[Side]:
                 "--protocol NAME, which leaves out those of others"
             )
     for one, other in combinations(sides, 2):
-        if not _measured_alike(one.first, other.first):
+        if not measured_alike(one.first, other.first):
             raise UserError(
                 f"{one.label} and {other.label} depend on different networks: "
                 f"{differing_roles(one.first, other.first)}; "
@@ -79,7 +79,7 @@ def comparable(sides: list[Side]) -> list[Side]:
     return sides
 
 
-def _measured_alike(ours: Record, theirs: Record) -> bool:
+def measured_alike(ours: Record, theirs: Record) -> bool:
     """Say whether two results depend on the same networks, but for those that only one of them needs.
 
     Images from outside and pipelines need no teacher: what measures them is all that they share with a student.

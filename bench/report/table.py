@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.errors import listed
 from bench.core.escape import markdown
 from bench.metrics.titles import UNSCALED_KID, shown_name, shown_title
 from bench.report import cells
@@ -18,6 +19,7 @@ from bench.report.lines import Assigned, Line, left_out, other_recipes, recorded
 from bench.report.measured import Measured
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
+from bench.report.sides import measured_alike
 from bench.report.summary import summarise, tidy
 from bench.report.todo import Left, left_of, left_text
 from bench.runs.recipes import FilledRecipes
@@ -149,6 +151,7 @@ def _compile(
     if columns is not None and (apart := _without_students(by_protocol)):
         by_protocol = {key: rows for key, rows in by_protocol.items() if key not in apart}
         note = SAMPLERS_APART.format(task=task)
+    made_by = {key: [r for r in used if (r.protocol_sha256, r.networks_sha256) == key] for key in by_protocol}
     sections, data = [], []
     for key, rows in (by_protocol or {("", ""): []}).items():
         here = [
@@ -156,10 +159,10 @@ def _compile(
             for number, line in enumerate(assigned.lines)
             for row in _rows(number, line, rows, pending)
         ]
-        made = [r for r in used if (r.protocol_sha256, r.networks_sha256) == key]
+        made = made_by.get(key, [])
         if columns is None:  # a suite shows its missing rows; a task has no list of rows that should be there
             here = [(line, row) for line, row in here if row["status"] not in cells.NO_RECORD]
-        heading = _heading(rows[0], len(by_protocol)) if rows else "No records yet"
+        heading = _heading(rows[0], len(by_protocol), _beside(key, made_by)) if rows else "No records yet"
         shown = _measured_columns(made) if columns is None else columns
         sections.append(_section(heading, here, shown, paper, made, compared_costs))
         data += [row | {"label": line.label} | _paper_values(line, paper) for line, row in here]
@@ -196,14 +199,26 @@ def _rows(
     return [nothing | {"work": "; ".join(dict.fromkeys(map(str, own)))}]
 
 
-def _heading(row: dict[str, Any], protocols: int) -> str:
+def _heading(row: dict[str, Any], tables: int, beside: Sequence[str]) -> str:
+    """Return a section's heading; `beside` are the networks of those that `bench compare` compares it with."""
     smoke = ", a smoke protocol: these numbers are not results" if row["smoke"] else ""
-    several = (
-        f", networks {row['networks_sha256'][:8]} (1 of {protocols} tables: never compare across them)"
-        if protocols > 1
-        else ""
-    )
+    across = f"compare with networks {listed(beside)} alone" if beside else "never compare across them"
+    several = f", networks {row['networks_sha256'][:8]} (1 of {tables} tables: {across})" if tables > 1 else ""
     return f"Protocol {row['protocol']} {row['protocol_sha256'][:12]}{smoke}{several}"
+
+
+def _beside(key: tuple[str, str], made: Mapping[tuple[str, str], Sequence[Record]]) -> list[str]:
+    """Return the networks of the other sections whose numbers are of the same quantity, as without a teacher."""
+    different = {
+        one: {record.own_networks_sha256: record for record in found}.values() for one, found in made.items()
+    }
+    return [
+        networks[:8]
+        for (protocol, networks), records in different.items()
+        if protocol == key[0]
+        and networks != key[1]
+        and any(measured_alike(ours, theirs) for ours in different[key] for theirs in records)
+    ]
 
 
 def _paper_values(line: Line, paper: PaperTable | None) -> dict[str, float | None]:

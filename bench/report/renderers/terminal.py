@@ -22,6 +22,8 @@ GAP = 2
 """Characters between two columns."""
 BEST, SECOND = "*", "+"
 """Marks behind the best and the second value, where text cannot be bold or underlined."""
+LEAST = 8
+"""Characters to which a column of names may be narrowed: one more than a recipe's hash has."""
 NARROWEST = 40
 """A terminal with fewer characters is written to as if it had as many."""
 
@@ -95,6 +97,7 @@ class _Grid:
         if self._total(self.order) > layout.width:
             for column in self.fixed:
                 self.widths[column.name] = self._narrow(column)
+            self._make_room()
             self.shown = [*self.fixed, *self._important()] if layout.wide else self._fitting()
 
     def _texts(self, column: Column) -> list[str]:
@@ -136,6 +139,22 @@ class _Grid:
         words = [cell_len(word) for text in self.texts[column.name] for word in text.split()]
         room = max(self.layout.width * 3 // 10, min(max(words, default=1), self.layout.width * 9 // 20))
         return min(self.widths[column.name], room)
+
+    def _make_room(self) -> None:
+        """Narrow the columns of names until the first metric, or with --wide any column, has room beside them.
+
+        Where even narrow names leave too little, that column is broken into lines too.
+        """
+        needed = self._important() if self.layout.wide else self._important()[:1]
+        widest = max((self.widths[column.name] + GAP for column in needed), default=0)
+        while self._total(self.fixed) + widest > self.layout.width:
+            name = max((column.name for column in self.fixed), key=lambda one: self.widths[one])
+            if self.widths[name] <= LEAST:
+                break
+            self.widths[name] -= 1
+        room = self.layout.width - self._total(self.fixed) - GAP
+        for column in needed:
+            self.widths[column.name] = min(self.widths[column.name], room)
 
     def _total(self, columns: Sequence[Column]) -> int:
         return sum(self.widths[column.name] + GAP for column in columns) - GAP

@@ -86,6 +86,25 @@ def test_protocols_are_never_mixed(make_record: Make) -> None:
     assert sorted(table.data["value"].dropna()) == [2.0, 9.0]
 
 
+def test_results_without_a_teacher_are_compared_with_those_that_share_what_measures_them(
+    make_record: Make,
+) -> None:
+    """`bench compare` compares images from outside with students of any teacher, and never students of two."""
+    outside = make_record("mine", None, (3.0,), kind="baseline")
+    (features,) = outside.weights
+
+    def student(teacher: str) -> Record:
+        weights = (features, features.model_copy(update={"role": "teacher", "sha256": teacher * 64}))
+        return make_record(fd=(2.0,)).model_copy(update={"weights": weights})
+
+    records = [outside, student("1"), student("2")]
+    headings = [section.heading for section in task_table(records, "fashion").sections]
+    networks = [record.networks_sha256[:8] for record in records]
+    for own, heading in zip(networks, headings, strict=True):
+        others = networks[1:] if own == networks[0] else networks[:1]
+        assert f"networks {own} (1 of 3 tables: compare with networks {', '.join(others)} alone)" in heading
+
+
 def test_samplers_without_any_student_of_the_suite_have_no_table_and_are_named(make_record: Make) -> None:
     sampler = make_record("teacher-ode", None, (3.0,), kind="baseline", protocol="other")
     table = table3([make_record(fd=(2.0,)), sampler])

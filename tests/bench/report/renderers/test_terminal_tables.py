@@ -51,6 +51,17 @@ def test_the_metric_and_the_papers_value_come_before_costs(three_seeds: list[Rec
     assert re.search(r"^Not shown: recipe, .*; see --wide or --format csv\.$", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.parametrize("wide", [False, True])
+def test_names_make_room_for_the_first_metric(make_record: Make, width: int, wide: bool) -> None:
+    """Methods with two recipes each, whose names and recipes alone are as wide as the terminal."""
+    names = ("dmd2-4step-no-backward-simulation", "dmd2-4step-no-dm")
+    records = [make_record(name, 0, (fd, fd), recipe={"lr": fd}) for name in names for fd in (2.5, 3.5)]
+    text = shown([task_table(records, "fashion")], width, wide)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert [len(re.findall(rf" {value} \[no spread\]", text)) for value in ("2.50", "3.50")] == [2, 2]
+
+
 def test_wide_shows_every_column_and_note_in_blocks_that_name_the_rows(three_seeds: list[Record]) -> None:
     table = table3(three_seeds)
     text = shown([table], 80, wide=True)
