@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.core.disk import FULL, named_if_full, not_writable
+from bench.core.errors import UserError
 from bench.core.files import make_folder, regular_file
 
 RETRY_SECONDS = 0.05
@@ -45,20 +46,35 @@ def lock_of(path: Path) -> Path:
 def locked(path: Path, patience: float | None = None) -> Iterator[None]:
     """Hold a lock on a file within the block, and wait `patience` seconds for it (None: as long as it takes).
 
-    Raises TimeoutError if another process holds it all that time, UserError as `open_lock` does.
+    Raises TimeoutError if another process holds it all that time, UserError as `open_lock` does, and where the
+    file system has no locks.
     """
+    with open_lock(path) as lock:
+        _take(lock.fileno(), path, patience)
+        yield
+
+
+def _take(descriptor: int, path: Path, patience: float | None) -> None:
+    """Lock an open file, as `locked` describes."""
     from filelock import lock_descriptor  # here, because commands that lock nothing must start fast
 
-    with open_lock(path) as lock:
+    try:
         if patience is None:
-            lock_descriptor(lock.fileno(), poll_interval=RETRY_SECONDS)
-        else:
-            until = time.monotonic() + patience
-            while not lock_descriptor(lock.fileno(), blocking=False):
-                if time.monotonic() >= until:
-                    raise TimeoutError(f"{path} is locked by another process")
-                time.sleep(min(1.0, patience))
-        yield
+            lock_descriptor(descriptor, poll_interval=RETRY_SECONDS)
+            return
+        until = time.monotonic() + patience
+        while not lock_descriptor(descriptor, blocking=False):
+            if time.monotonic() >= until:
+                raise TimeoutError(f"{path} is locked by another process")
+            time.sleep(min(1.0, patience))
+    except TimeoutError:  # an OSError, too
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be locked: {error.strerror or error}; without locks two commands could write one file "
+            "at once; fix: name a folder on another file system (--runs, --cache, --out), or mount this one with "
+            "locks"
+        ) from error
 
 
 def is_locked(path: Path) -> bool:

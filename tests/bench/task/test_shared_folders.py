@@ -122,6 +122,19 @@ def test_another_users_lock_in_a_shared_cache_is_taken(tmp_path: Path, monkeypat
         pass
 
 
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for lock in (made_once(tmp_path / "teacher"), locked(tmp_path)):
+        with (
+            pytest.raises(UserError, match=f"{tmp_path}/.* cannot be locked: No locks available; .*; fix: "),
+            lock,
+        ):
+            raise AssertionError("nothing is done without a lock")
+
+
 def test_where_nothing_may_be_written_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = rf"the folder {tmp_path}.* cannot be written to: Permission denied; fix: .*--cache"
     refused = pytest.raises(UserError, match=said)
