@@ -172,4 +172,4 @@ def left_out(baseline: BaselineRun, sources: Sources) -> list[str]:
 
 def say(text: str) -> None:
     """Write a line for the user to stderr, as no terminal obeys it."""
-    print(printable(text, lines=True), file=sys.stderr)
+    print(printable(text, lines=True), file=sys.stderr, flush=True)
