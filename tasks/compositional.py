@@ -76,6 +76,7 @@ def _sdxl(
         recipes="coco10k",
         network_parameters=2_567_463_684,
         teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
+        teacher_pipelines=("StableDiffusionXLPipeline",),
         prompt_rule=rule,
         prompt_source=source,
         pair_sampler=SDXL_PAIRS,

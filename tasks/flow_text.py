@@ -28,6 +28,8 @@ class FlowTeacher:
     """The end of its tasks' names."""
     title: str
     repository: str
+    pipeline: str
+    """The class of its pipeline in diffusers."""
     licence: str
     parameters: int
     baselines: Mapping[str, FlowBaseline]
@@ -40,6 +42,7 @@ TEACHERS = (
         "sd35",
         "SD3.5 Medium",
         "stabilityai/stable-diffusion-3.5-medium",
+        "StableDiffusion3Pipeline",
         STABILITY,
         2_243_171_520,
         SD35_MEDIUM,
@@ -49,6 +52,7 @@ TEACHERS = (
         "sd35-large",
         "SD3.5 Large",
         "stabilityai/stable-diffusion-3.5-large",
+        "StableDiffusion3Pipeline",
         STABILITY,
         8_056_627_520,
         SD35_LARGE,
@@ -58,6 +62,7 @@ TEACHERS = (
         "flux",
         "FLUX.1-dev",
         "black-forest-labs/FLUX.1-dev",
+        "FluxPipeline",
         FLUX_DEV,
         11_901_408_320,
         FLUX,
@@ -67,6 +72,7 @@ TEACHERS = (
         "sana",
         "SANA 1.6B",
         "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers",
+        "SanaPipeline",
         "NVIDIA NSCL v2-custom; Gemma Terms of Use",
         1_604_462_752,
         SANA,
@@ -108,6 +114,7 @@ def _coco(teacher: FlowTeacher) -> TextTask:
         recipes="" if teacher.recipes == teacher.key else f"coco10k-{teacher.recipes}",
         network_parameters=teacher.parameters,
         teacher_repository=teacher.repository,
+        teacher_pipelines=(teacher.pipeline,),
         prompt_rule="coco10k",
         prompt_source="captions_val2014.json of annotations_trainval2014.zip, cocodataset.org",
         pair_sampler=teacher.baselines[TEACHER],
@@ -128,6 +135,7 @@ def _parti(teacher: FlowTeacher) -> TextTask:
         recipes=f"coco10k-{teacher.recipes}",
         network_parameters=teacher.parameters,
         teacher_repository=teacher.repository,
+        teacher_pipelines=(teacher.pipeline,),
         pair_sampler=teacher.baselines[TEACHER],
         published_indices={4: (999, 749, 499, 249), 1: (999,)},
     )

@@ -51,6 +51,7 @@ TASK = TextTask(
     recipes="coco10k",
     network_parameters=2_567_463_684,
     teacher_repository="stabilityai/stable-diffusion-xl-base-1.0",
+    teacher_pipelines=("StableDiffusionXLPipeline",),
     prompt_rule="parti-128",
     prompt_source="PartiPrompts.tsv of github.com/google-research/parti",
     pair_sampler=SDXL_PAIRS,

@@ -125,9 +125,9 @@ class Task(ABC):
         missing = self.missing(sources)
         if any(training or not requirement.for_training for requirement in missing):
             lines = "".join(f"\n  {requirement.role}: {requirement.fix}" for requirement in missing)
-            enough = (
-                "" if self.for_images().missing(sources) else f"\n{ENOUGH_FOR_IMAGES.format(called=self.called)}"
-            )
+            enough = ""
+            if self.protocol.metrics and not self.for_images().missing(sources):
+                enough = f"\n{ENOUGH_FOR_IMAGES.format(called=self.called)}"
             raise UserError(f"task {self.name!r} is not prepared; missing:{lines}{enough}")
 
     @abstractmethod

@@ -45,10 +45,13 @@ def pin(task: LatentImageNetTask, sources: Sources, progress: Progress) -> None:
     vae = sources.weights.get(VAE)
     if vae is None and sources.teacher is not None and (sources.teacher / VAE).is_dir():
         vae = sources.teacher / VAE
-    if vae is not None:
-        pinned = pinned.pin(path, vae=_vae(vae, progress))
+    teacher = None
     if sources.teacher is not None:
-        pinned = pinned.pin(path, teacher=_teacher(task, sources.teacher, sources.cache, progress))
+        teacher = _teacher(task, sources.teacher, sources.cache, progress)
+    if vae is not None:  # after the teacher was read: the VAE of a pipeline that is refused is not pinned
+        pinned = pinned.pin(path, vae=_vae(vae, progress))
+    if teacher is not None:
+        pinned = pinned.pin(path, teacher=teacher)
     if sources.data is not None:
         pinned = pinned.pin(
             path,
@@ -118,38 +121,37 @@ class PreparedLatentImageNet(MeasuredImageNet):
     evaluation_batch = 50
     pair_batch = 50
 
-    def open_training(self, pinned: PinnedImageNet) -> None:
-        """Open the VAE, the latents of the training images and the teacher."""
-        assert pinned.vae and pinned.data and pinned.teacher
-        latents = self._latents = open_latents(Path(pinned.data.path))
-        self.real_conditions = torch.tensor([int(label) for label in latents.captions])
+    def open_teacher(self, pinned: PinnedImageNet) -> None:
+        """Open the VAE and the teacher. Raises UserError unless the teacher is for the VAE's latents of images."""
+        assert pinned.vae and pinned.teacher
+        task = self.task
         self.space = _space(pinned.vae)
-        teacher = load_denoiser(Path(pinned.teacher.path), FAMILIES[self.task.teacher_family]).denoiser
+        teacher = load_denoiser(Path(pinned.teacher.path), FAMILIES[task.teacher_family]).denoiser
         self.teacher, self.null_condition = teacher, teacher.null_condition
         self.teacher_sha256 = pinned.teacher.sha256
-        self._check_shapes()
+        if teacher.sample_shape != self.sample_shape:
+            raise UserError(
+                f"the teacher {pinned.teacher.name} is for latents {list(teacher.sample_shape)}, but the VAE "
+                f"{pinned.vae.name} makes {list(self.sample_shape)} of images of {task.image_shape[1]} "
+                f"pixels; fix: bench prepare {task.called} --teacher FILE, or --weights vae=FOLDER"
+            )
         self.weights = [
             verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path))),
             verified(VAE, pinned.vae, folder_sha256(Path(pinned.vae.path), VAE_FILES)),
         ]
-        self.data = [verified("data", pinned.data, digest(latents.manifest.sha256), latents.manifest.altered)]
 
-    def _check_shapes(self) -> None:
-        """Raise UserError unless teacher and data are of the latents that the VAE makes of the task's images."""
-        pinned, manifest = self.task.pinned, self._latents.manifest
-        assert pinned.vae and pinned.data and pinned.teacher
-        prepare = f"bench prepare {self.task.called}"
-        if self.teacher.sample_shape != self.sample_shape:
-            raise UserError(
-                f"the teacher {pinned.teacher.name} is for latents {list(self.teacher.sample_shape)}, but the VAE "
-                f"{pinned.vae.name} makes {list(self.sample_shape)} of images of {self.task.image_shape[1]} "
-                f"pixels; fix: {prepare} --teacher FILE, or --weights vae=FOLDER"
-            )
+    def open_data(self, pinned: PinnedImageNet) -> None:
+        """Open the latents of the training images. Raises UserError unless the pinned VAE made them."""
+        assert pinned.vae and pinned.data
+        latents = self._latents = open_latents(Path(pinned.data.path))
+        manifest = latents.manifest
         if (manifest.shape, manifest.encoding.vae_sha256) != (self.sample_shape, pinned.vae.sha256):
             raise UserError(
                 f"another VAE than the pinned one, {pinned.vae.name}, made the latents of {manifest.source.name}; "
-                f"fix: {prepare} --data PATH"
+                f"fix: bench prepare {self.task.called} --data PATH"
             )
+        self.real_conditions = torch.tensor([int(label) for label in latents.captions])
+        self.data = [verified("data", pinned.data, digest(manifest.sha256), manifest.altered)]
 
     @property
     def sample_shape(self) -> tuple[int, int, int]:

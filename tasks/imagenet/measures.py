@@ -85,22 +85,31 @@ class MeasuredImageNet(PreparedClassTask):
     task: ImageNetTask
 
     def __init__(self, task: ImageNetTask, cache: Path, progress: Progress) -> None:
-        """Open all pinned assets; a task for images from outside has no teacher and no data."""
+        """Open the pinned assets that the task reads; one for images from outside has no teacher and no data."""
         self.task = task
         self.cache = cache
         self.progress = progress
         self.classes = task.classes
         self.weights, self.data = [], []
         if task.has_teacher:
-            self.open_training(task.pinned)
+            self.open_teacher(task.pinned)
+        if task.reads("data"):
+            self.open_data(task.pinned)
         self._open_measures()
 
     @abstractmethod
-    def open_training(self, pinned: PinnedImageNet) -> None:
-        """Open the training data and the teacher."""
+    def open_teacher(self, pinned: PinnedImageNet) -> None:
+        """Open the teacher, and add what was read to `weights`."""
+
+    @abstractmethod
+    def open_data(self, pinned: PinnedImageNet) -> None:
+        """Open the training data, and add it to `data`."""
 
     def _open_measures(self) -> None:
         """Load the feature networks and the references that are pinned, and add them to `weights` and `data`."""
+        self.references, self.extractors = {}, {}
+        if not self.task.reads("features"):
+            return
         pinned = self.task.pinned
         assert pinned.features and pinned.reference
         on = this_device()

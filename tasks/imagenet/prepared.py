@@ -72,19 +72,23 @@ def prepare_imagenet(task: ImageNetTask, sources: Sources, progress: Progress) -
 class PreparedImageNet(MeasuredImageNet):
     """A prepared ImageNet task with images and an EDM teacher."""
 
-    def open_training(self, pinned: PinnedImageNet) -> None:
-        """Open the training images and the teacher."""
-        assert pinned.data and pinned.teacher
+    def open_data(self, pinned: PinnedImageNet) -> None:
+        """Open the training images."""
+        assert pinned.data
         packed = self._packed = open_packed(Path(pinned.data.path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the images are mapped read-only, and never written
             self.real_images = torch.from_numpy(np.asarray(packed.images))
         self.real_conditions = torch.from_numpy(packed.labels)
+        self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"], packed.manifest.altered)]
+
+    def open_teacher(self, pinned: PinnedImageNet) -> None:
+        """Open EDM's network."""
+        assert pinned.teacher
         self.teacher = load_denoiser(Path(pinned.teacher.path), EDMDenoiser).denoiser
         self.teacher_sha256 = pinned.teacher.sha256
         self.teacher_name = pinned.teacher.name
         self.weights = [verified("teacher", pinned.teacher, folder_sha256(Path(pinned.teacher.path)))]
-        self.data = [verified("data", pinned.data, packed.manifest.sha256["images.npy"], packed.manifest.altered)]
 
     def save_student(self, student: Denoiser, folder: Path, indices: Sequence[int]) -> None:
         """Write the student with a model card that shows how to use it with diffusers alone."""

@@ -102,6 +102,8 @@ class ImageNetTask(PinnedTask):
 
     of_training: ClassVar[Collection[str]] = ("data", "teacher")
     """The roles that images from outside do not need."""
+    of_images: ClassVar[Collection[str]] = ("teacher",)
+    """The roles that make images."""
     takes: ClassVar[Collection[str]] = (
         *("data", "crop", "teacher"),
         *("weights", "references", "own_weights"),
@@ -133,11 +135,14 @@ class ImageNetTask(PinnedTask):
         return {
             role: asset.sha256 if asset else "not chosen"
             for role, asset in assets.items()
-            if role != LPIPS and (asset is not None or role in self.required) and self._reads(role)
+            if role != LPIPS and (asset is not None or role in self.required) and self.reads(role)
         }
 
-    def _reads(self, role: str) -> bool:
-        return self.has_teacher or role not in self.of_training
+    def reads(self, role: str) -> bool:
+        """Whether the task reads a role: without metrics, as `bench latency` has it, only what makes images."""
+        if not self.has_teacher and role in self.of_training:
+            return False
+        return bool(self.protocol.metrics) or role in self.of_images
 
     @property
     def required(self) -> dict[str, tuple[str, str]]:
@@ -156,7 +161,7 @@ class ImageNetTask(PinnedTask):
 
     def requirements(self, sources: Sources) -> list[Requirement]:  # noqa: ARG002 (everything was named before, to `pin`)
         pinned = vars(self.pinned)
-        required = {role: how for role, how in self.required.items() if self._reads(role)}
+        required = {role: how for role, how in self.required.items() if self.reads(role)}
         return [requirement_of(role, what, pinned[role], fix) for role, (what, fix) in required.items()]
 
     def role_requirements(self, roles: Collection[str]) -> list[Requirement]:
@@ -182,6 +187,7 @@ class LatentImageNetTask(ImageNetTask):
     """The family of the teacher's network, which an official file does not say."""
 
     of_training: ClassVar[Collection[str]] = (*ImageNetTask.of_training, VAE)
+    of_images: ClassVar[Collection[str]] = (*ImageNetTask.of_images, VAE)
     takes: ClassVar[Collection[str]] = ("data", "teacher", "weights", "references", "own_weights")
     room: ClassVar[str] = "tasks.imagenet.latents"
     modules: ClassVar[Collection[str]] = (room,)

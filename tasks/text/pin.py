@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
-from bench.core.files import digest, file_sha256, folder_sha256
-from bench.core.path_names import path_name
+from bench.core.files import digest, folder_sha256
 from bench.core.progress import Progress
 from bench.data.text.coco import VAL2014_IMAGES
 from bench.data.text.detect import open_captioned
@@ -26,20 +25,14 @@ from bench.features.references.store import reference_store
 from bench.features.scoring import CLIP_ROLES, PREFERENCES, diversity_protocol
 from bench.models.backbones.text import TextPipeline
 from bench.models.text.hub import named_folder
-from bench.models.text.pipelines import (
-    TINY_VAE_FILES,
-    load_pipeline,
-    load_tiny_vae,
-    named_pipeline,
-    pipeline_family,
-)
-from bench.models.weights.folders import unknown_options
+from bench.models.text.pipelines import TINY_VAE_FILES, load_pipeline, load_tiny_vae
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, pin_assets, read_pinned
 from tasks.text.prompts import kept_list, kept_prompts, note_count, note_cut_training, note_empty, pinned_prompts
 from tasks.text.reals import open_reals
 from tasks.text.sampling import weights_sha256
 from tasks.text.task import LPIPS, REALS, TINY_VAE, TRAINING_PROMPTS, TextTask
+from tasks.text.teachers import pinned_teacher, shown
 
 KEPT = 10_000
 """Number of real images whose single features are kept, for KID and for precision and recall."""
@@ -63,7 +56,7 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
         progress.note(f"{task.name} runs on {role} {asset.name}")
 
     if sources.teacher is not None:
-        keep("teacher", _teacher(sources, progress))
+        keep("teacher", pinned_teacher(task, sources.teacher, sources.download, progress))
     if sources.data is not None:
         keep("latents", _latents(task, sources, pinned, progress))
     if sources.prompts is not None:
@@ -107,24 +100,9 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
             keep(role, asset)
 
 
-def teacher_sha256(path: Path) -> str:
-    """Return the hash of a pipeline's file, or of the files of its folder that are read."""
-    return file_sha256(path) if path.is_file() else folder_sha256(path, pipeline_family(path).pipeline_files())
-
-
 def tiny_vae_sha256(folder: Path) -> str:
     """Return the hash of the files of a tiny VAE's folder that are read."""
     return folder_sha256(folder, TINY_VAE_FILES)
-
-
-def _teacher(sources: Sources, progress: Progress) -> PinnedAsset:
-    named = sources.teacher
-    assert named is not None
-    path = named_pipeline(named, sources.download)
-    load_pipeline(path, sources.download).denoiser()  # check that all of it loads, and its noise schedule is known
-    for line in unknown_options(path):
-        progress.note(line)
-    return PinnedAsset(str(path), teacher_sha256(path), _shown(named))
 
 
 def _tiny_vae(sources: Sources) -> PinnedAsset:
@@ -132,13 +110,7 @@ def _tiny_vae(sources: Sources) -> PinnedAsset:
     assert named is not None
     path = named_folder(named, sources.download, TINY_VAE_FILES)
     load_tiny_vae(path)  # check that it loads
-    return PinnedAsset(str(path), tiny_vae_sha256(path), _shown(named))
-
-
-def _shown(named: Path) -> str:
-    """Return a model's name in tables: a folder's or file's own name, or a hub's whole identifier."""
-    path = named.expanduser()
-    return path_name(path) if path.exists() else str(named)
+    return PinnedAsset(str(path), tiny_vae_sha256(path), shown(named))
 
 
 def _pipeline(pinned: Mapping[str, PinnedAsset]) -> TextPipeline:

@@ -34,11 +34,12 @@ from bench.task.pairs import PairedTeacher
 from bench.task.verified import verified
 from tasks.text.baselines import TextBaseline
 from tasks.text.extractors import TextExtractors
-from tasks.text.pin import teacher_sha256, tiny_vae_sha256
+from tasks.text.pin import tiny_vae_sha256
 from tasks.text.prompts import kept_prompts
 from tasks.text.reals import pinned_reals
 from tasks.text.sampling import load_baseline, sample, weights_sha256
 from tasks.text.task import LPIPS, REALS, TINY_VAE, TextTask
+from tasks.text.teachers import refuse_another_class, refuse_another_guidance, teacher_sha256
 from tasks.text.training_data import TrainingData, open_training
 
 AT_ONCE = 16
@@ -79,7 +80,9 @@ class PreparedText(PairedTeacher):
 
     def _open_teacher(self) -> None:
         path, resolution = self._path("teacher"), self.task.rules.resolution
+        refuse_another_class(self.task, path, path)
         self.pipeline = load_pipeline(path)
+        refuse_another_guidance(self.task, path, self.pipeline)
         self.teacher_sha256 = self._checked("teacher", self.weights, teacher_sha256(path))
         self._teacher: TextFamily = self.pipeline.denoiser(resolution).eval().requires_grad_(False)
         self.teacher = self._teacher

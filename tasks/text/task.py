@@ -59,6 +59,8 @@ class TextTask(PinnedTask):
     """The sampler with which the teacher makes noise-image pairs."""
     published_indices: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Grid positions of published students by their number of steps; the default is first."""
+    teacher_pipelines: Collection[str] = ()
+    """The classes of diffusers' pipelines of which the teacher may be one; none: all that a family reads."""
     pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
     """The pinned assets that `located` found in the cache, by role."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +63,12 @@ class StableDiffusionDenoiser(UNetFamily, TextFamily):
                 f"a UNet with addition_embed_type {network.config.addition_embed_type!r} does not go with "
                 f"{layout} and resolution {resolution}: pooled and resolution are for 'text_time' alone"
             )
+
+    @classmethod
+    def one_file_class(cls, names: Collection[str]) -> str:
+        from bench.models.text.one_file import is_sdxl
+
+        return cls.pipelines[1 if is_sdxl(names) else 0]
 
     @classmethod
     def read_pipeline(cls, folder: Path) -> TextPipeline:

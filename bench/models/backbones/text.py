@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -41,6 +41,11 @@ class TextFamily(BackboneFamily):
     """Prefixes of the tensors by which such a network is known in one file; none: no such file is read."""
 
     layout: ConditionLayout
+
+    @classmethod
+    def one_file_class(cls, names: Collection[str]) -> str:  # noqa: ARG003 (most families have one kind of network)
+        """Return the class of the pipeline in one file with tensors of these names, one of `pipelines`."""
+        return cls.pipelines[0]
 
     @classmethod
     def pipeline_files(cls) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +65,14 @@ def read_one_file(path: Path, state: Mapping[str, Tensor], folder: Path, like: s
         )
     reader = FileReader(path, state, like)
     with reading(path, like):
-        found = _networks(reader, folder, any(name.startswith(SDXL_TEXT) for name in state))
+        found = _networks(reader, folder, is_sdxl(state))
     reader.refuse_rest()
     return found
+
+
+def is_sdxl(names: Iterable[str]) -> bool:
+    """Say whether the tensors of these names are of an SDXL, else of an SD1.5."""
+    return any(name.startswith(SDXL_TEXT) for name in names)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderTiny
+from torch import Tensor
 
 from bench.core.errors import UserError, listed
 from bench.core.escape import printable, shell_path
@@ -19,6 +21,8 @@ from bench.models.weights.state_dicts import file_kind, read_state_dict, require
 from bench.models.weights.weight_files import PIPELINE_INDEX as INDEX
 from bench.models.weights.weight_files import WEIGHTS
 
+Check = Callable[[Path], None]
+"""A check of a pipeline's folder or file, which raises UserError."""
 TINY_VAE_FILES = ["config.json", *WEIGHTS]
 
 
@@ -55,7 +59,7 @@ def pipeline_family(folder: Path) -> type[TextFamily]:
         raise UserError(
             f"{folder} has no {INDEX}: not a pipeline in diffusers' folder format; fix: {beside(folder)}"
         )
-    named = read_json(folder / INDEX).get("_class_name")
+    named = _class_named(folder)
     known: list[str] = []
     for family in _families():
         if named in family.pipelines:
@@ -65,6 +69,22 @@ def pipeline_family(folder: Path) -> type[TextFamily]:
         f"{folder} holds a {printable(named)[:80]}, which no backbone family reads; known: {', '.join(known)}; "
         "fix: name another pipeline, or --plugin FILE with a family that reads it"
     )
+
+
+def pipeline_class(path: Path) -> str:
+    """Return the class of diffusers' pipelines of which a folder or a file is one, without its networks.
+
+    Raises UserError if no family reads it.
+    """
+    if path.is_dir():
+        pipeline_family(path)
+        return str(_class_named(path))
+    state = _tensors(path)
+    return _file_family(path, state).one_file_class(state)
+
+
+def _class_named(folder: Path) -> Any:
+    return read_json(folder / INDEX).get("_class_name")
 
 
 def beside(folder: Path) -> str:
@@ -77,29 +97,49 @@ def beside(folder: Path) -> str:
     return f"name {' or '.join(found)}" if found else f"name the folder that holds {INDEX}"
 
 
-def pipeline_from_hub(name: str, download: bool) -> Path:
-    """Return a hub's pipeline in the cache; with `download`, download first what its family reads."""
+def pipeline_from_hub(name: str, download: bool, check: Check | None = None) -> Path:
+    """Return a hub's pipeline in the cache; with `download`, download first what its family reads.
+
+    `check` gets its folder before its networks are there.
+    """
     folder = from_hub(name, download, [INDEX])
+    if check is not None:
+        check(folder)
     return from_hub(name, download, pipeline_family(folder).pipeline_files())
 
 
-def named_pipeline(named: Path, download: bool) -> Path:
+def named_pipeline(named: Path, download: bool, check: Check | None = None) -> Path:
     """Return the path of a pipeline that a user named: a local folder or file, or a hub's model.
 
-    Raises UserError if it is neither, with the nearest names.
+    `check` gets that path before anything large is downloaded. Raises UserError if it is neither, with the nearest
+    names.
     """
-    return local_path(named) or pipeline_from_hub(str(named), download)
+    path = local_path(named)
+    if path is None:
+        return pipeline_from_hub(str(named), download, check)
+    if check is not None:
+        check(path)
+    return path
 
 
 def _from_file(path: Path, architecture: str | Path | None, download: bool) -> TextPipeline:
+    state = _tensors(path)
+    return _file_family(path, state).read_one_file(PipelineFile(path, state, architecture, download))
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
     if file_kind(path) != "safetensors":
         raise UserError(f"{path} is not a .safetensors file; fix: name a .safetensors file or a diffusers folder")
-    state = read_state_dict(path)
+    return read_state_dict(path)
+
+
+def _file_family(path: Path, names: Collection[str]) -> type[TextFamily]:
+    """Return the family that reads a file with tensors of these names. Raises UserError."""
     for family in _families():
-        if any(name.startswith(family.one_file_marks) for name in state):
-            return family.read_one_file(PipelineFile(path, state, architecture, download))
+        if any(name.startswith(family.one_file_marks) for name in names):
+            return family
     raise UserError(
-        f"{path} is not a pipeline in one file: it holds {listed(map(printable, state))}; "
+        f"{path} is not a pipeline in one file: it holds {listed(map(printable, names))}; "
         "fix: name the whole file, or a diffusers folder"
     )
 

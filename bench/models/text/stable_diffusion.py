@@ -13,7 +13,7 @@ from bench.core.files import read_json
 from bench.models.backbones.text import PipelineFile, TextFamily, TextPipeline
 from bench.models.text.encoders import CLIPEncoder, SDXLEncoder, TextEncoder
 from bench.models.text.latents import LatentSpace
-from bench.models.text.one_file import SDXL_TEXT, read_one_file, refuse_another_schedule
+from bench.models.text.one_file import is_sdxl, read_one_file, refuse_another_schedule
 from bench.models.text.parts import read_scheduler, read_tokenizer
 from bench.models.text.vp_scheduler import schedule_of
 from bench.models.weights.folders import load_network
@@ -68,7 +68,7 @@ def read_file(family: type[TextFamily], file: PipelineFile) -> TextPipeline:
     Raises UserError that names every tensor that does not belong.
     """
     path, state = file.path, file.state
-    sdxl = any(name.startswith(SDXL_TEXT) for name in state)
+    sdxl = is_sdxl(state)
     like, folder = file.configuration(SDXL if sdxl else SD15)
     scheduler = read_scheduler(folder)
     refuse_another_schedule(path, state, schedule_of(scheduler).log_alpha_bar)

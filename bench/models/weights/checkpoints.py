@@ -160,7 +160,7 @@ def _from_diffusers(folder: Path, preconditioning: Preconditioning | None) -> Lo
         raise UserError(
             f"{folder} holds a {printable(config.get('_class_name'))[:80]} for "
             f"{printable(config.get('num_class_embeds') or 'no')[:80]} classes; "
-            "expected a class-conditional UNet2DModel; fix: name another folder"
+            "expected a class-conditional UNet2DModel; fix: name EDM's .pkl, or the folder of such a network"
         )
     root = folder.parent if folder.name == "unet" else folder
     index = root / "model_index.json"

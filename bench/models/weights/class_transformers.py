@@ -71,8 +71,8 @@ def _schedule(pipeline: Path, kind: Kind) -> VPSchedule | None:
     index = read_json(file) if file.is_file() else {}
     if index.get("_class_name") != PIPELINE:
         raise UserError(
-            f"{pipeline} holds a {printable(index.get('_class_name'))[:80]}, not a {PIPELINE}; "
-            "fix: name another folder"
+            f"{pipeline} is a {printable(index.get('_class_name'))[:80]}, but a pipeline of DiT or SiT is a "
+            f"{PIPELINE}; fix: name the folder of one, or an official .pt"
         )
     path = pipeline / "scheduler" / "scheduler_config.json"
     about = read_json(path, "download the pipeline again")

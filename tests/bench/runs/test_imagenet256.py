@@ -16,6 +16,7 @@ from imagenet_forms import class_folders
 from imagenet_photos import cut
 from inception_files import random_inception
 from processes import started
+from text_pipelines import save_sd15
 
 from bench.core.errors import UserError
 from bench.core.progress import SilentProgress
@@ -157,6 +158,31 @@ def test_a_task_that_misses_its_vae_says_so(files: Path, tmp_path: Path) -> None
         bench("prepare", "--task", TASKS["sit"], "--data", files / "images", "--cache", tmp_path)
     with pytest.raises(UserError, match=r"missing:\n  vae: bench prepare .*\n  data: .*\n  features"):
         bench("prepare", "--task", TASKS["sit"], "--teacher", files / "SiT.pt", "--cache", tmp_path)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_latency_needs_the_teacher_and_its_vae_alone(kind: str, files: Path, tmp_path: Path) -> None:
+    named = ("--task", TASKS[kind], "--cache", tmp_path)
+    sampler = next(iter(load_catalogue([PLUGIN]).tasks.get(TASKS[kind]).baselines))
+    timed = ("latency", *named, "--sampler", sampler, "--repetitions", 2, "--warm-up", 0)
+    with pytest.raises(UserError) as missing:
+        bench(*timed)
+    assert [line.split()[0] for line in str(missing.value).splitlines()[1:]] == ["vae:", "teacher:"]
+    own = ("--teacher", files / "DiT")
+    if kind == "sit":
+        own = ("--teacher", files / "SiT.pt", "--weights", f"vae={files / 'vae'}")
+    with pytest.raises(UserError, match="not prepared; missing:\n  data: "):
+        bench("prepare", *named, *own)
+    assert "2 images after 0 untimed ones" in bench(*timed)
+
+
+def test_nothing_of_a_pipeline_that_is_refused_is_pinned(files: Path, tmp_path: Path) -> None:
+    """A pipeline brings its VAE."""
+    others = {"is a pipeline of DiT": files / "DiT", "sd15 is a StableDiff": save_sd15(tmp_path / "sd15")}
+    for said, other in others.items():
+        with pytest.raises(UserError, match=said):
+            bench("prepare", "--task", TASKS["sit"], "--teacher", other, "--cache", tmp_path)
+        assert not load_catalogue([PLUGIN]).tasks.get(TASKS["sit"]).pinned_path(tmp_path).exists()
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """The tiny pipelines, for the tests of this folder."""
 
-from text_fixtures import sd3_folder, sd15_folder, sdxl_folder
+from text_fixtures import flux_folder, sd3_folder, sd15_folder, sdxl_folder
 
-__all__ = ["sd3_folder", "sd15_folder", "sdxl_folder"]
+__all__ = ["flux_folder", "sd3_folder", "sd15_folder", "sdxl_folder"]

@@ -31,6 +31,7 @@ from tasks.coco import TASK_10K, TASK_30K
 from tasks.partiprompts import TASK as PARTIPROMPTS
 from tasks.text import pin as choose
 from tasks.text.prompts import kept_prompts, pinned_prompts
+from tasks.text.teachers import pinned_teacher
 
 SIZES = [(320, 300), (299, 299), (298, 400), (40, 40), (350, 310)]
 
@@ -112,10 +113,10 @@ def test_a_teacher_in_one_file_may_get_its_configuration(
         return str(sdxl_folder)
 
     monkeypatch.setattr("bench.models.text.hub.snapshot_download", from_hub)
-    named = Sources(tmp_path, teacher=tmp_path / "sdxl.safetensors")
+    file = tmp_path / "sdxl.safetensors"
     with pytest.raises(UserError, match="the same command with --download"):
-        choose._teacher(named, SilentProgress())
-    assert choose._teacher(replace(named, download=True), SilentProgress()).name == "sdxl.safetensors"
+        pinned_teacher(TASK_10K, file, False, SilentProgress())
+    assert pinned_teacher(TASK_10K, file, True, SilentProgress()).name == "sdxl.safetensors"
 
 
 def test_options_of_a_teacher_that_diffusers_does_not_know_are_said(sdxl_folder: Path, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_options_of_a_teacher_that_diffusers_does_not_know_are_said(sdxl_folder:
     config = folder / "vae" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"later": 1}))
     progress = RecordedNotes()
-    choose._teacher(Sources(tmp_path, teacher=folder), progress)
+    pinned_teacher(replace(TASK_10K, network_parameters=None), folder, False, progress)
     (note,) = progress.notes
     assert note.startswith(f"{config}: diffusers ") and note.endswith("are not used: later")
 
