@@ -46,6 +46,7 @@ TASK = TextTask(
     licences={"images": "my own"},
     recipes="coco30k",  # SD1.5's; "coco10k" has SDXL's, "coco10k-sd35" and "coco10k-flux" those of flows
     teacher_repository="PIPELINE",  # named in messages
+    teacher_pipelines=("StableDiffusionPipeline",),  # diffusers' class; other pipelines are refused
     prompt_rule="list",
     prompt_source="one prompt a line",
     pair_sampler=TEACHER,

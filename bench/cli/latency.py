@@ -18,6 +18,7 @@ from bench.cli.options import (
     subject_of,
 )
 from bench.cli.terminal import print
+from bench.core.errors import counted
 from bench.runs.protocols.derived import sampled_in_bf16, without_metrics
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.declaration import Baseline
@@ -51,7 +52,7 @@ def latency(
 
     catalogue = load_catalogue(plugin)
     declared = pinned_task(catalogue, task, cache)
-    declared = without_metrics(sampled_in_bf16(declared) if bf16 else declared)
+    declared = without_metrics(sampled_in_bf16(declared) if bf16 else declared, repetitions)
     chosen = subject_of("bench latency", declared, checkpoint, sampler, steps)
 
     from bench.core.cpu import compute_on_cpu
@@ -75,7 +76,8 @@ def latency(
 def _print(found: Latency) -> None:
     from bench.report.measured import fixed
 
-    print(f"one image at a time on {found.device}; {found.repetitions} images after {found.warm_up} untimed ones")
+    images = counted(found.repetitions, "image")
+    print(f"one image at a time on {found.device}; {images} after {found.warm_up} untimed ones")
     stages = {
         "conditions": found.text,
         "denoising": found.denoising,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from bench.core.errors import UserError, first_line
 from bench.core.numerics import tf32
 from bench.evaluation.image_source import Generated, ImageSource, classes_of, seeds_of
 from bench.models.stock_pipelines import FIXED, OPTIONS
+from bench.models.stock_prompts import read_whole, without_cut_warnings
+from bench.models.text.conditions import note_cut
 from bench.task.base import PreparedTask
 from bench.task.images import to_uint8
 
@@ -49,6 +51,11 @@ class PipelineImages(ImageSource):
         if self._network is not None:
             self._network.register_forward_pre_hook(self._count, with_kwargs=True)
 
+    def note_cut(self, note: Callable[[str], None]) -> None:
+        """Show a note of the protocol's prompts that the pipeline does not read to their end."""
+        prompts = self.prepared.protocol_prompts()
+        note_cut(read_whole(self.pipeline, prompts), f"prompts of {self._called}", note)
+
     @property
     def parameters(self) -> int | None:
         """The number of the network's parameters."""
@@ -68,7 +75,7 @@ class PipelineImages(ImageSource):
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self._passes = 0
         try:
-            with tf32(self.protocol.tf32):
+            with tf32(self.protocol.tf32), without_cut_warnings():
                 made = self.pipeline(**given, **self._arguments, generator=generators, output_type="np").images
         except Exception as error:
             raise UserError(

@@ -234,6 +234,13 @@ class PreparedTask(ABC):
         """Return the prompts of samples with these global indices, where the task has prompts."""
         return ()
 
+    def protocol_prompts(self) -> Sequence[str]:
+        """Return the prompts of the protocol's images, one for all images that share it; empty without prompts."""
+        import torch  # only now: it takes seconds
+
+        protocol = self.task.protocol
+        return self.prompts_of(torch.arange(0, protocol.samples, protocol.images_per_prompt))
+
     def categories_of(self, indices: Tensor) -> Sequence[str]:  # noqa: ARG002 (most prompts have no categories)
         """Return the categories of samples' prompts, as their benchmark gives them; empty if it gives none."""
         return ()

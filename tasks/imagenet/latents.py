@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.core.device import this_device
 from bench.core.errors import UserError
 from bench.core.files import digest, folder_sha256
+from bench.core.path_names import path_name
 from bench.core.progress import Progress
 from bench.core.transfers import sent
 from bench.data.imagenet.classes import ClassImages
@@ -65,7 +66,7 @@ def _vae(folder: Path, progress: Progress) -> PinnedAsset:
     load_network(AutoencoderKL, folder)  # check that all of it loads
     for line in unknown_options(folder):
         progress.note(line)
-    return PinnedAsset(str(folder.resolve()), folder_sha256(folder, VAE_FILES), folder.name)
+    return PinnedAsset(str(folder.resolve()), folder_sha256(folder, VAE_FILES), path_name(folder))
 
 
 def _teacher(task: LatentImageNetTask, source: Path, cache: Path, progress: Progress) -> PinnedAsset:

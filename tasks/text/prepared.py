@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from bench.models.samplers import SampleNoise, Sampler
 from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
 from bench.models.schedules import VPSchedule
 from bench.models.text.conditions import PromptConditions, note_cut
-from bench.models.text.encoders import SDXLEncoder
+from bench.models.text.encoders import SDXLEncoder, TextEncoder
 from bench.models.text.pipelines import load_pipeline, load_tiny_vae
 from bench.models.text.published import load_published
 from bench.task.assets import PreparedAsset
@@ -75,7 +76,7 @@ class PreparedText(PairedTeacher):
         self.weights += found.weights
         self.data += found.data
         if task.has_teacher:
-            note_cut(self._encoder, self.prompts.prompts, "prompts", progress.note)
+            self._note_cut(self._encoder, "prompts")
         self.references, self.extractors = found.references, found.loaded
 
     def _open_teacher(self) -> None:
@@ -96,6 +97,10 @@ class PreparedText(PairedTeacher):
         if self.task.rules.first_tokenizer_for_both:
             assert isinstance(pipeline.encoder, SDXLEncoder)
             self._encoder = pipeline.encoder.with_first_tokenizer()
+
+    def _note_cut(self, encoder: TextEncoder, what: str) -> None:
+        """Show a note of the prompts that the protocol uses and an encoder does not read to their end."""
+        note_cut(encoder.read_whole(self.protocol_prompts()), what, self.progress.note)
 
     def _path(self, role: str) -> Path:
         return Path(self.task.pinned[role].path)
@@ -189,6 +194,11 @@ class PreparedText(PairedTeacher):
         """Return the prompts of samples with these global indices."""
         return [self.prompts.prompts[place] for place in self._places(indices)]
 
+    def protocol_prompts(self) -> Sequence[str]:
+        """Return the prompts in use, each once: a short list is repeated, and of a long one the first are used."""
+        protocol = self.task.protocol
+        return self.prompts.prompts[: math.ceil(protocol.samples / protocol.images_per_prompt)]
+
     def categories_of(self, indices: Tensor) -> list[str]:
         """Return the categories of these samples' prompts; empty if their file gave none."""
         return (
@@ -225,7 +235,7 @@ class PreparedText(PairedTeacher):
         task_of_baseline = copy.copy(self)
         task_of_baseline._use(pipeline, baseline.resolution)
         if pipeline.encoder is not self.pipeline.encoder:
-            note_cut(pipeline.encoder, self.prompts.prompts, f"prompts of {baseline.name}", self.progress.note)
+            self._note_cut(pipeline.encoder, f"prompts of {baseline.name}")
 
         def generate(noise: SampleNoise, condition: Tensor) -> Tensor:
             pipeline.network.to(condition.device)

@@ -66,7 +66,7 @@ def note_cut_training(pinned: Mapping[str, PinnedAsset], progress: Progress) -> 
     if lists and "teacher" in pinned:
         encoder = load_pipeline(Path(pinned["teacher"].path)).encoder
         for what, prompts in lists.items():
-            note_cut(encoder, prompts, what, progress.note)
+            note_cut(encoder.read_whole(prompts), what, progress.note)
 
 
 def kept_list(prompts: PromptList, images: Sequence[str], cache: Path) -> PinnedAsset:

@@ -52,11 +52,14 @@ class PromptConditions:
         return self._kept[prompt]  # on the CPU even the first time, because a batch mixes kept and new conditions
 
 
-def note_cut(encoder: TextEncoder, prompts: Sequence[str], what: str, note: Callable[[str], None]) -> None:
-    """Show a note if an encoder reads only the beginning of some prompts; `what` names the list."""
-    cut = [place for place, whole in enumerate(encoder.read_whole(prompts)) if not whole]
+def note_cut(whole: Sequence[bool], what: str, note: Callable[[str], None]) -> None:
+    """Show a note if an encoder reads only the beginning of some prompts, as `read_whole` says of each.
+
+    `what` names the prompts.
+    """
+    cut = [place for place, read in enumerate(whole) if not read]
     if cut:
         note(
-            f"{len(prompts):,} {what}: {len(cut):,} longer than the text encoder reads, and cut there, at "
+            f"{len(whole):,} {what}: {len(cut):,} longer than the text encoder reads, and cut there, at "
             f"{listed(cut)} (counted from 0)"
         )

@@ -113,6 +113,7 @@ class PipelineFiles:
             for line in unknown_options(self.pipeline.folder):
                 runner.progress.note(line)
             images = PipelineImages(self.pipeline.load(), settings, runner.prepared)
+            images.note_cut(runner.progress.note)
             images.batch(0, 0, 1)
             weights = Weights(images.parameters, sha256, "published", images.evaluations)
             return Measured(runner.given(run, images, weights).metrics, run.record)

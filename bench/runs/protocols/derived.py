@@ -57,10 +57,11 @@ def sampled_in_bf16(task: T) -> T:
     return replace(task, protocol=replace(protocol, name=f"{protocol.name}.{BF16}", sampling_precision=BF16))
 
 
-def without_metrics(task: T) -> T:
-    """Return the task under a protocol that measures nothing, so that it requires only what makes images."""
+def without_metrics(task: T, samples: int) -> T:
+    """Return the task under a protocol of so many images that measures nothing, and requires what makes them."""
     protocol = task.protocol
-    return replace(task, protocol=replace(protocol, metrics=(), extractors={}, teacher_reference=None))
+    bare = replace(protocol, samples=samples, metrics=(), extractors={}, teacher_reference=None)
+    return replace(task, protocol=bare)
 
 
 def seeds_of(protocol: Protocol) -> tuple[int, int]:

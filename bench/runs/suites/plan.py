@@ -8,13 +8,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
+from bench.core.escape import shell_path
 from bench.runs.plan import BaselineRun, Run, published_name
 from bench.runs.planning import plan_run
 from bench.runs.records import load_records, other_protocol_path
 from bench.runs.registry import Catalogue
-from bench.runs.suites.suite import SuiteRow, SuiteScale, SuiteStudent
+from bench.runs.suites.reading import suite_file
+from bench.runs.suites.suite import SuiteBaseline, SuiteRow, SuiteScale, SuiteStudent
 from bench.task.base import Task
+from bench.task.variations import names_sampler
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,31 @@ class SuitePlan:
     root: Path
 
     def baselines(self) -> list[BaselineRun]:
-        """Return the samplers of the suite. Raises UserError for a sampler that the task does not have."""
+        """Return the samplers of the suite. Raises UserError if the task does not have all of them."""
+        self._require_samplers()
         return [BaselineRun(self.task, self.root, self.task.baseline(one.sampler)) for one in self.scale.baselines]
+
+    def _require_samplers(self) -> None:
+        """Raise UserError that names the rows of samplers that the task does not have, and what can be run."""
+
+        def lacking(task: Task) -> list[SuiteBaseline]:
+            return [one for one in self.scale.baselines if not names_sampler(task.baselines, one.sampler)]
+
+        missing, scale = lacking(self.task), self.scale
+        if not missing:
+            return
+        rows = [f"{one.label} ({one.sampler})" if one.label else one.sampler for one in missing]
+        tasks = self.catalogue.tasks
+        others = [name for name in sorted(tasks.entries) if not lacking(tasks.get(name))]
+        plain = [row.method for row in scale.rows if not row.overrides and row.starts_from is None]
+        seeds = ",".join(map(str, scale.seeds))
+        alone = f"bench run --method {','.join(plain)} {self.task.called} --seed {seeds}, with the task's own; or "
+        raise UserError(
+            f"suite {scale.suite} has rows of samplers that task {self.task.name!r} does not have: "
+            f"{listed(rows, 20)}; it has {listed(self.task.baselines, 20)}; tasks with all of the suite's: "
+            f"{listed(others, 20)}; fix: {alone if plain else ''}bench reproduce a copy of "
+            f"{shell_path(suite_file(scale.suite))} with other baselines"
+        )
 
     def first(self) -> list[Run]:
         """Return the runs that start from the teacher, seed by seed. Raises UserError for a bad recipe."""

@@ -30,6 +30,11 @@ def is_suite_file(name: str) -> bool:
     return name.endswith(".toml")
 
 
+def suite_file(name: str) -> Path:
+    """Return the file of a suite of `results`, or the user's own. Raises UserError if there is none."""
+    return _own_file(Path(name)) if is_suite_file(name) else file_named("suite", "suites", name)
+
+
 def load_suite(name: str) -> Suite:
     """Read a suite of `results` by its name, or a user's own by the path of its TOML file.
 
@@ -40,7 +45,7 @@ def load_suite(name: str) -> Suite:
     own = Path(f"{name}.toml")
     if name not in suite_names() and not is_suite_file(name) and own.is_file():
         raise UserError(f"there is no suite {name!r} of the package, but a file {own}; fix: name it as {own}")
-    path = _own_file(Path(name)) if is_suite_file(name) else file_named("suite", "suites", name)
+    path = suite_file(name)
     data = read_toml("suite", path)
     try:
         about, scales = _resolved(data)

@@ -116,6 +116,23 @@ def test_a_row_that_starts_from_another_comes_after_it(
     assert "Missing results" not in report.text and (tmp_path / "mine.png").exists()
 
 
+def test_rows_of_samplers_that_the_task_does_not_have_are_named_with_what_can_be_run(
+    bench: Callable[..., Any], mine: Callable[..., None]
+) -> None:
+    mine("scenes")
+    refused = bare(bench("reproduce", "mine", "--dry-run").text)
+    assert "suite mine has rows of samplers that task 'scenes' does not have: Teacher (teacher-ode)" in refused
+    assert "it has teacher-cfg3, teacher-cfg1; tasks with all of the suite's: coco30k, digits, " in refused
+    assert refused.rstrip().endswith("suites/mine.toml with other baselines") and "bench run" not in refused
+
+
+def test_rows_without_values_of_their_own_run_on_any_task(bench: Callable[..., Any]) -> None:
+    refused = bare(bench("reproduce", "table5", "--task", "coco10k", "--dry-run").text)
+    assert "have: Teacher, guidance 1 (teacher-cfg1), Teacher, guidance 3 (teacher-cfg3);" in refused
+    assert "tasks with all of the suite's: scenes, scenes-flow; fix:" in refused
+    assert "bench run --method dmd,dmd-ttur,dmd2 --task coco10k --seed 0,1,2, with the task's own" in refused
+
+
 def test_students_of_one_task_are_measured_by_another(
     bench: Callable[..., Any], here: list[str], mine: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -14,12 +14,18 @@ from bench.core.path_names import path_name
     [
         ("models/fast.safetensors", "fast.safetensors"),
         ("hub/models--me--fast-v1.5/snapshots/0123abcd", "fast-v1.5"),
-        ("hub/models--me--fast/snapshots/0123abcd/unet", "unet"),
+        ("hub/models--me--fast/snapshots/0123abcd/unet", "fast-unet"),
+        ("hub/models--me--fast/snapshots/0123abcd/unet/model.fp16.safetensors", "fast-model.fp16.safetensors"),
+        ("models/fast/unet", "fast-unet"),
+        ("models/fast/pytorch_lora_weights.safetensors", "fast-pytorch_lora_weights.safetensors"),
+        (f"{'0123456789' * 4}/unet", "012345678901-unet"),
+        ("/unet", "unet"),
+        ("models/unet-fast", "unet-fast"),
         ("hub/models--gpt2/snapshots/0123abcd", "gpt2"),
         ("photos/snapshots/monday", "monday"),
     ],
 )
-def test_a_version_in_the_hub_s_cache_has_its_model_s_name(path: str, name: str) -> None:
+def test_a_name_tells_a_model_from_others(path: str, name: str) -> None:
     assert path_name(Path(path)) == name
 
 

@@ -80,6 +80,22 @@ def test_images_are_those_of_diffusers_alone(sd15: Path, tiny: PreparedTask) -> 
     assert (alone.images.int() - batch.images[1:2].int()).abs().max() <= 1, "an image does not depend on its batch"
 
 
+def test_prompts_that_are_cut_are_counted_once_and_not_shown(
+    sd15: Path, tiny: PreparedTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts, notes = [*PROMPTS[:3], "a cat " * 60], list[str]()
+    task = prepared(tiny, prompts, SIDE)
+    task.protocol_prompts = lambda: prompts  # type: ignore[method-assign]
+    source = images_of(opened(sd15, steps=1), task)
+    source.note_cut(notes.append)
+    source.batch(0, 0, 4)
+    assert notes == [
+        "4 prompts of StableDiffusionPipeline: 1 longer than the text encoder reads, and cut there, at 3 (counted "
+        "from 0)"
+    ]
+    assert "truncated" not in capsys.readouterr().err
+
+
 def test_all_settings_are_recorded_with_the_pipelines_own_defaults(sd15: Path) -> None:
     settings = opened(sd15, steps=7).settings()
     assert settings["pipeline"] == "StableDiffusionPipeline" and settings["source"] == "sd15"

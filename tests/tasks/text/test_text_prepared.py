@@ -16,7 +16,7 @@ def test_prompts_that_the_teacher_does_not_read_whole_are_told(tmp_path: Path) -
     cache, progress = choose_sdxl(tmp_path), RecordedNotes()
     declared(cache).prepare(Sources(cache), progress)
     assert not progress.notes
-    (tmp_path / "long.txt").write_text(f"a cat\n{'a dog ' * 40}\n")
+    (tmp_path / "long.txt").write_text(f"a cat\n{'a dog ' * 40}\n{'not used ' * 40}\n")
     declared(cache).pin(Sources(cache, prompts=tmp_path / "long.txt"), SilentProgress())
     declared(cache).prepare(Sources(cache), progress)
     assert progress.notes == [
@@ -29,4 +29,4 @@ def test_images_are_made_without_the_networks_and_real_images_of_metrics(tmp_pat
     task = CATALOGUE.tasks.get("standin-sdxl").located(cache)
     with pytest.raises(UserError, match="not prepared; missing:\n  features: "):
         task.prepare(Sources(cache), SilentProgress())
-    assert not without_metrics(task).prepare(Sources(cache), SilentProgress()).references
+    assert not without_metrics(task, 1).prepare(Sources(cache), SilentProgress()).references

@@ -52,7 +52,8 @@ def test_a_prompt_is_read_whole_if_its_last_word_changes_its_condition(encoder: 
 def test_cut_prompts_are_counted_and_named(sdxl_folder: Path) -> None:
     encoder, notes = load_pipeline(sdxl_folder).encoder, list[str]()
     longest = " ".join(["a"] * 75)  # and the tokens of beginning and end: 77
-    note_cut(encoder, [longest, "a cat"], "prompts", notes.append)
+    note_cut(encoder.read_whole([longest, "a cat"]), "prompts", notes.append)
     assert not notes
-    note_cut(encoder, [longest, f"{longest} cat", "a cat", f"{longest} dog"], "prompts", notes.append)
+    whole = encoder.read_whole([longest, f"{longest} cat", "a cat", f"{longest} dog"])
+    note_cut(whole, "prompts", notes.append)
     assert notes == ["4 prompts: 2 longer than the text encoder reads, and cut there, at 1, 3 (counted from 0)"]
