@@ -61,7 +61,7 @@ class SuitePlan:
             return
         rows = [f"{one.label} ({one.sampler})" if one.label else one.sampler for one in missing]
         tasks = self.catalogue.tasks
-        others = [name for name in sorted(tasks.entries) if not lacking(tasks.get(name))]
+        others = [name for name, task in tasks.loaded().items() if not lacking(task)]
         plain = [row.method for row in scale.rows if not row.overrides and row.starts_from is None]
         seeds = ",".join(map(str, scale.seeds))
         alone = f"bench run --method {','.join(plain)} {self.task.called} --seed {seeds}, with the task's own; or "
