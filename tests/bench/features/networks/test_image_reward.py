@@ -115,13 +115,16 @@ def test_files_of_something_else_are_refused(folder: Path, tmp_path: Path) -> No
         (without("mlp.layers.7.weight"), "is not ImageReward .*7.weight"),
         (
             without("blip.text_encoder.encoder.layer.1.output.dense.bias"),
-            r"is not ImageReward: encoder.layer.1.output.dense.bias \(missing\)$",
+            r"is not ImageReward: encoder.layer.1.output.dense.bias \(missing\); fix: name",
         ),
         (
             {**image_reward_weights(), "conv.weight": torch.ones(1)},
             r"is not ImageReward: conv.weight \(unexpected\)",
         ),
-        (without("blip.visual_encoder.norm.bias"), r"is not ImageReward: post_layernorm.bias \(missing\)$"),
+        (
+            without("blip.visual_encoder.norm.bias"),
+            r"is not ImageReward: post_layernorm.bias \(missing\); fix: name",
+        ),
     ):
         torch.save(state, tmp_path / "ImageReward.pt")
         with pytest.raises(UserError, match=message):

@@ -123,5 +123,5 @@ def test_another_checkpoint_is_not_hps(hps: Path, tmp_path: Path) -> None:
     state = torch.load(hps, weights_only=True)["state_dict"]
     del state["text_projection"]
     torch.save({"state_dict": state}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other.pt is not tiny-clip: text_projection \(missing\)$"):
+    with pytest.raises(UserError, match=r"other.pt is not tiny-clip: text_projection \(missing\); fix: name"):
         load_hps(tmp_path / "other.pt")

@@ -166,7 +166,7 @@ def test_a_network_under_its_former_name_is_read(folder: Path, tmp_path: Path) -
     ("change", "message"),
     [
         ({"beta_schedule": "scaled_linear"}, "beta_schedule is 'scaled_linear'; only 'linear' is known"),
-        ({"prediction_type": "v_prediction"}, "prediction_type is 'v'; PixArt's is 'epsilon'"),
+        ({"prediction_type": "v_prediction"}, "prediction_type is 'v', and PixArt's is 'epsilon'; fix: "),
     ],
 )
 def test_a_schedule_of_another_kind_is_refused(change: dict[str, Any], message: str) -> None:
