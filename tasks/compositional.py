@@ -110,7 +110,7 @@ TASK_DPG = _sdxl(
 TASK_OCR = _sdxl(
     "text written in images, on Flow-GRPO's 1,018 prompts with SDXL at 1024 px",
     (OCR,),
-    "list",
+    "quoted",
     "dataset/ocr/test.txt of github.com/yifan123/flow_grpo",
     {"prompts": "MIT (Flow-GRPO)", "ocr": "Apache-2.0 (PP-OCRv6, RapidOCR)"},
 )

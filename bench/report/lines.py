@@ -36,6 +36,8 @@ class Line:
     """Steps of a published student's sampler; None: any."""
     source: str = ""
     """Place of publication."""
+    known: bool = True
+    """Whether the task has the sampler."""
     row: SuiteRow | None = None
     """The suite's row, for a method that a suite trains."""
     tuning_seed: int | None = None
@@ -138,7 +140,9 @@ def _own_lines(scale: SuiteScale, paper: PaperTable | None, filled: FilledRecipe
     lines: list[tuple[str | None, Line]] = []
     for entry in scale.baselines:
         label = entry.label or entry.sampler
-        lines.append((entry.paper_row, Line("baseline", entry.sampler, label, values(entry.paper_row))))
+        shown = values(entry.paper_row)
+        found = Line("baseline", entry.sampler, label, shown, known=entry.known)
+        lines.append((entry.paper_row, found))
     for student in scale.published:
         shown = values(student.paper_row)
         found = Line("baseline", student.checkpoint, student.label, shown, student.steps, student.source)

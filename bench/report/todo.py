@@ -15,6 +15,9 @@ from bench.runs.states.state import UNDER_WAY
 from bench.runs.suites.settled import tune_command
 from bench.runs.suites.suite import SuiteScale
 
+NO_SAMPLER = "the task has no sampler of this name"
+"""The state of a row that belongs to the suite's own task alone."""
+
 
 def pending_of(scale: SuiteScale, root: Path, lookup: StateLookup) -> list[PendingRun]:
     """Return the pending runs of a suite's scale; its students are on the task that trains them."""
@@ -63,6 +66,8 @@ def _state(line: Line, seed: int | None, record: Record | None, pending: Sequenc
     for one in pending:
         if one.seed == seed and line.waits_for(one):
             return str(one)
+    if not line.known:
+        return NO_SAMPLER
     return f"failed: {record.error.type}" if record and record.error else "missing"
 
 
@@ -86,6 +91,8 @@ def command(line: Line, seeds: Sequence[int], scale: SuiteScale) -> str:
     """Return the command that makes the results of a line, as markdown."""
     where = f"--task {scale.task}" + (f" --protocol {scale.protocol}" if scale.protocol else "")
     where += scale.plugin_options
+    if not line.known:
+        return f"`bench describe {scale.task}{scale.plugin_options}` shows its own, for a suite of yours"
     if line.kind == "baseline" and line.steps is not None:
         return f"`bench eval {where} --checkpoint PATH/{line.name} --steps {line.steps}` ({line.source})"
     if line.kind == "baseline":

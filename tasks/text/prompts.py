@@ -15,15 +15,28 @@ from bench.data.text.geneval import geneval_prompts
 from bench.data.text.packed import open_latents
 from bench.data.text.parti import parti, parti_128
 from bench.data.text.prompts import PromptList, read_prompts
+from bench.features.prompt_following.ocr_text import quoted_text
 from bench.models.text.conditions import note_cut
 from bench.models.text.pipelines import load_pipeline
 from bench.task.pinned import PinnedAsset
 from tasks.text.task import LATENTS, TRAINING_PROMPTS, TextTask
 
+def quoted_prompts(path: Path) -> PromptList:
+    """Read a list of prompts that all quote the text to write. Raises UserError that names one without."""
+    found = read_prompts(path)
+    for prompt in found:
+        try:
+            quoted_text(prompt)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    return found
+
+
 READERS: Mapping[str, Callable[[Path], PromptList]] = {
     "coco30k": coco30k,
     "parti": parti,
     "parti-128": parti_128,
+    "quoted": quoted_prompts,
     "geneval": geneval_prompts,
     "dpg": dpg_prompts,
 }

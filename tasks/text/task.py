@@ -42,7 +42,7 @@ BUILT_IN = [
 ]
 """The built-in metrics, of which those that read the protocol's own features need the FID Inception."""
 
-PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "geneval", "dpg"]
+PromptRule = Literal["coco10k", "coco30k", "parti-128", "parti", "list", "quoted", "geneval", "dpg"]
 """The rule by which the evaluation's prompts are read from the file that the user names."""
 
 

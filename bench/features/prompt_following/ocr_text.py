@@ -15,7 +15,7 @@ def quoted_text(prompt: str) -> str:
     parts = prompt.split(QUOTE)
     if len(parts) < 3 or not normalised(parts[1]):
         raise UserError(
-            f"prompt {prompt!r} has no text in double quotes, which OCR accuracy looks for; fix: evaluate with "
+            f"prompt {prompt!r} has no text in double quotes, which OCR accuracy looks for; fix: name "
             'prompts such as: A sign that says "OPEN"'
         )
     return parts[1]

@@ -14,9 +14,10 @@ from bench.runs.protocols.derived import under_protocol
 from bench.runs.record import MethodInfo
 from bench.runs.registry import Catalogue
 from bench.runs.result_files import RESULTS
-from bench.runs.suites.suite import SuiteRow, SuiteScale
+from bench.runs.suites.suite import SuiteBaseline, SuiteRow, SuiteScale
 from bench.runs.tuning.record import Question, Tuning, answer_to
 from bench.task.base import Task
+from bench.task.variations import names_sampler
 from bench.training.budget import Budget
 from bench.training.recipe import Recipe
 
@@ -31,14 +32,15 @@ def settled(
     """Return a scale whose rows set every value that the suite decides, and have their recipes; the note says how.
 
     Tuned values are those of the tunings in `runs`, or of the package's own, or else of `others`. `overrides` are
-    the user's own values for every row. A row that is not tuned yet is marked, and one whose method is not
-    installed stays as it is. Raises UserError for a bad recipe, a budget that a method cannot keep, the seed of
+    the user's own values for every row. A row that is not tuned yet is marked, as is a sampler that the task does not
+    have, and a row whose method is not installed stays as it is. Raises UserError for a bad recipe, a budget that a method cannot keep, the seed of
     the tuning among the seeds, and for overrides that contradict the suite.
     """
     given = dict(overrides or {})
     known = catalogue.methods.entries
     marked = tuple(replace(row, installed=row.method in known) for row in scale.rows)
-    scale = replace(scale, rows=marked, plugins=tuple(catalogue.plugins), given=given)
+    baselines = _marked(scale, catalogue)
+    scale = replace(scale, rows=marked, baselines=baselines, plugins=tuple(catalogue.plugins), given=given)
     trained_on = scale.trained_on or scale.task
     decides = scale.budget is not None or any(row.tune for row in scale.rows)
     if not decides and trained_on not in catalogue.tasks.entries:
@@ -68,6 +70,14 @@ def settled(
     notes = [_on_budget(scale.budget), _on_tuning(rows, tunings, given)]
     notes += [_on_unknown(f"the method {listed(unknown_here, 20)}")] if unknown_here else []
     return replace(scale, rows=tuple(rows), note=_joined(scale.note, *notes))
+
+
+def _marked(scale: SuiteScale, catalogue: Catalogue) -> tuple[SuiteBaseline, ...]:
+    """Return a scale's samplers, with those marked that its task does not have."""
+    if scale.task not in catalogue.tasks.entries:
+        return scale.baselines
+    has = catalogue.tasks.get(scale.task).baselines
+    return tuple(replace(one, known=names_sampler(has, one.sampler)) for one in scale.baselines)
 
 
 def question_of(row: SuiteRow, scale: SuiteScale, catalogue: Catalogue, task: Task) -> Question:

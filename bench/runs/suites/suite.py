@@ -28,6 +28,8 @@ class SuiteBaseline:
     label: str = ""
     """Empty: the sampler's name."""
     paper_row: str | None = None
+    known: bool = field(default=True, metadata=NOT_IN_FILE)
+    """Whether the task has it, as another task than the suite's own may not (bench.runs.suites.settled)."""
 
 
 @dataclass(frozen=True)

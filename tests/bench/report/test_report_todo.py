@@ -14,11 +14,13 @@ from bench.report.render import to_markdown
 from bench.report.table import suite_table
 from bench.report.todo import left_of, left_text, pending_of
 from bench.runs.record import Record
+from bench.runs.registry import load_catalogue
 from bench.runs.states import attempts
 from bench.runs.states.pending import PendingRun, pending_runs
 from bench.runs.states.state import RunState, run_state
 from bench.runs.suites.paper_tables import load_paper_table
 from bench.runs.suites.reading import load_suite
+from bench.runs.suites.settled import settled
 
 Make = Callable[..., Record]
 
@@ -57,6 +59,18 @@ def test_every_missing_line_comes_with_its_command() -> None:
     assert gan == "s 0, 1, 2: missing; fix: `bench run --method gan --task fashion --seed 0,1,2 --no-baselines`"
     (sampler,) = found["teacher-ode"]
     assert sampler.endswith("missing; fix: `bench eval --task fashion --sampler teacher-ode`")
+
+
+def test_no_command_is_shown_for_a_sampler_that_the_task_does_not_have() -> None:
+    """The rows of a suite on another task than its own."""
+    part = settled(load_suite("table5").scale("micro").on("coco10k"), load_catalogue(), Path("no-runs"))
+    lines = suite_lines(part, load_paper_table("table5"))
+    teacher, *_, trained = (left_text(one, markdown) for one in left_of(Assigned.to(lines, []), part, ()))
+    assert teacher == (
+        "Teacher, guidance 1: the task has no sampler of this name; "
+        "fix: `bench describe coco10k` shows its own, for a suite of yours"
+    )
+    assert trained.endswith("fix: `bench run --method dmd2 --task coco10k --seed 0,1,2 --no-baselines`")
 
 
 def test_seeds_that_are_there_are_not_asked_for(make_record: Make) -> None:

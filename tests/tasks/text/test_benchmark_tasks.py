@@ -2,7 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from bench.core.errors import UserError
+from bench.core.progress import SilentProgress
+from bench.task.declaration import Sources
+from bench.task.pinned import read_pinned
 from tasks.compositional import TASK_DPG, TASK_GENEVAL, TASK_OCR
 
 
@@ -22,3 +29,12 @@ def test_the_benchmark_s_file_is_no_weights_of_a_single_task() -> None:
 def test_declaring_them_imports_no_torch() -> None:
     code = "import sys, tasks.compositional, bench.features.compositional; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_prompts_that_quote_no_text_are_refused_when_they_are_named(tmp_path: Path) -> None:
+    """Not after the images of all prompts before them were made."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text('a sign that says "open"\na red cat\n')
+    with pytest.raises(UserError, match=r"prompts\.txt: prompt 'a red cat' has no text in double quotes"):
+        TASK_OCR.pin(Sources(tmp_path, prompts=prompts), SilentProgress())
+    assert read_pinned(TASK_OCR.pinned_path(tmp_path)) == {}

@@ -15,7 +15,7 @@ from bench.runs.records import write_model
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.suites.reading import load_suite
 from bench.runs.suites.settled import question_of, require_rows, settled
-from bench.runs.suites.suite import SuiteRow, SuiteScale
+from bench.runs.suites.suite import SuiteBaseline, SuiteRow, SuiteScale
 from bench.runs.tuning.plan import TuningPlan
 from bench.runs.tuning.record import Tuning, best, read_tuning, read_tunings, tuning_files
 from bench.training.budget import Budget, Spent
@@ -49,6 +49,11 @@ def test_the_users_own_values_count_but_for_the_iterations(catalogue: Catalogue)
         UserError, match=r"--set iterations=5 contradicts the budget of 9,999 passes of suite mine"
     ):
         settled(SCALE, catalogue, RUNS, {"iterations": 5})
+
+
+def test_samplers_that_the_task_does_not_have_are_marked(catalogue: Catalogue) -> None:
+    scale = replace(SCALE, baselines=(SuiteBaseline("teacher-ode"), SuiteBaseline("teacher-cfg3")))
+    assert [one.known for one in settled(scale, catalogue, RUNS).baselines] == [True, False]
 
 
 def test_a_suite_without_a_budget_stays_as_it_is_and_knows_its_recipes_and_plug_ins(catalogue: Catalogue) -> None:
