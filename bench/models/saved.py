@@ -127,6 +127,11 @@ def require_student(folder: Path, indices: Sequence[int]) -> None:
         raise UserError(f"{folder} is a many-step denoiser, not a student; fix: --sampler NAME for the teacher")
 
 
+def teacher_itself(path: Path) -> UserError:
+    """Build the error for published weights that are the teacher's, and no student's."""
+    return UserError(f"{path} is the teacher itself, not a student; fix: evaluate it with --sampler")
+
+
 def no_such_sampler(student: Path, steps: int | None, known: Iterable[int]) -> UserError:
     """Build the error for a number of steps that a student has no sampler of."""
     takes, number = list(known), steps or 0

@@ -18,8 +18,9 @@ from bench.features.references.make import RealImages, array_images
 from bench.models.backbones.edm import EDMDenoiser
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
-from bench.models.saved import load_denoiser, no_such_sampler
+from bench.models.saved import load_denoiser, no_such_sampler, teacher_itself
 from bench.models.weights.checkpoints import LoadedDenoiser, load_edm_denoiser
+from bench.models.weights.compare import same_weights
 from bench.models.weights.export import export_student
 from bench.task.declaration import Sources
 from bench.task.verified import verified
@@ -131,9 +132,8 @@ class PreparedImageNet(MeasuredImageNet):
                 f"{path} is a network for (channels, pixels, classes) {sizes[0]}, but task {self.task.name!r} has "
                 f"{sizes[1]}; fix: name a student of this task's teacher"
             )
-        weights, found = teacher.network.state_dict(), own.network.state_dict()
-        if all(name in weights and torch.equal(value, weights[name]) for name, value in found.items()):
-            raise UserError(f"{path} is the teacher itself, not a student; fix: evaluate it with --sampler")
+        if same_weights(own.network, teacher.network):
+            raise teacher_itself(path)
         return loaded
 
     def reference_images(self) -> RealImages:

@@ -22,12 +22,13 @@ from bench.models.bf16 import copy_in_bf16
 from bench.models.denoiser import Denoiser
 from bench.models.descriptions import DESCRIPTION
 from bench.models.samplers import SampleNoise, Sampler
-from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser
+from bench.models.saved import load_denoiser, no_such_sampler, require_student, save_denoiser, teacher_itself
 from bench.models.schedules import VPSchedule
 from bench.models.text.conditions import PromptConditions, note_cut
 from bench.models.text.encoders import SDXLEncoder, TextEncoder
 from bench.models.text.pipelines import load_pipeline, load_tiny_vae
 from bench.models.text.published import load_published
+from bench.models.weights.compare import same_weights
 from bench.task.assets import PreparedAsset
 from bench.task.base import Sampled
 from bench.task.declaration import Baseline, Sources
@@ -269,6 +270,8 @@ class PreparedText(PairedTeacher):
         else:
             family, scheduler = self.pipeline.family, self.pipeline.scheduler
             network = load_published(folder, family, self.pipeline.network, self.progress.note, scheduler)
+            if same_weights(network, self.pipeline.network):
+                raise teacher_itself(folder)
             student = replace(self.pipeline, network=network).denoiser(self.task.rules.resolution)
             known = list(self.task.published_indices)
             indices = list(self.task.published_indices.get(steps or known[0], ()))

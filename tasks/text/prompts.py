@@ -21,6 +21,7 @@ from bench.models.text.pipelines import load_pipeline
 from bench.task.pinned import PinnedAsset
 from tasks.text.task import LATENTS, TRAINING_PROMPTS, TextTask
 
+
 def quoted_prompts(path: Path) -> PromptList:
     """Read a list of prompts that all quote the text to write. Raises UserError that names one without."""
     found = read_prompts(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, listed
 from bench.core.files import file_sha256, folder_sha256
 from bench.core.path_names import path_name
 from bench.core.progress import Progress
@@ -13,6 +13,7 @@ from bench.models.backbones.text import TextPipeline
 from bench.models.text.pipelines import load_pipeline, named_pipeline, pipeline_class, pipeline_family
 from bench.models.weights.folders import unknown_options
 from bench.task.pinned import PinnedAsset
+from tasks.text.baselines import TextBaseline
 from tasks.text.task import TextTask
 
 
@@ -50,20 +51,27 @@ def refuse_another_class(task: TextTask, named: Path, path: Path) -> None:
 
 
 def refuse_another_guidance(task: TextTask, named: Path, pipeline: TextPipeline) -> None:
-    """Raise UserError unless the network takes the scale of its guidance just where the task's samplers give one.
+    """Raise UserError unless the network takes the scale of its guidance if the teacher's samplers give one.
 
     FLUX.1-schnell and FLUX.1-dev are of one class, as are LCM's students and their teachers.
     """
-    if pipeline.family.takes_guidance(pipeline.network) != task.pair_sampler.embedded_guidance:
-        takes, needs = ("no", "takes one") if task.pair_sampler.embedded_guidance else ("a", "takes none")
-        own = f"the teacher of task {task.name!r} {needs}"
-        raise _another(task, f"the network of {named} takes {takes} scale of its guidance as an input, but {own}")
+    takes = pipeline.family.takes_guidance(pipeline.network)
+    found = (task.pair_sampler, *task.baselines.values())
+    samplers = [one for one in found if isinstance(one, TextBaseline) and one.weights is None]
+    if others := dict.fromkeys(one.name for one in samplers if one.embedded_guidance != takes):
+        what, needs = ("a", "takes none") if takes else ("no", "takes one")
+        raise _another(
+            task,
+            f"the network of {named} takes {what} scale of its guidance as an input, but the teacher of task "
+            f"{task.name!r} {needs} (embedded_guidance={not takes} of {listed(others)})",
+            f", or give the samplers of a task of your own embedded_guidance={takes}",
+        )
 
 
-def _another(task: TextTask, what: str) -> UserError:
+def _another(task: TextTask, what: str, more: str = "") -> UserError:
     return UserError(
         f"{what}, such as {task.teacher_repository}; fix: bench prepare {task.called} --teacher "
-        f"{task.teacher_repository} (or a folder, a file of its kind), or name another task (bench list)"
+        f"{task.teacher_repository} (or a folder, a file of its kind), or name another task (bench list){more}"
     )
 
 

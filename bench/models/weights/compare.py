@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.errors import listed
 from bench.core.escape import printable
@@ -57,6 +57,17 @@ def not_weights(value: Tensor, like: torch.dtype = torch.float32) -> str:
             return "not finite"
         return ""
     return _named(value.dtype) if value.is_floating_point() or value.is_complex() else ""
+
+
+def same_weights(network: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks hold the same float32 numbers, the second also once they were rounded to 16 bits."""
+    own, others = network.state_dict(), other.state_dict()
+    if own.keys() != others.keys():
+        return False
+    return any(
+        all(torch.equal(value, others[name].to(kind).to(value.dtype)) for name, value in own.items())
+        for kind in (torch.float32, torch.float16, torch.bfloat16)
+    )
 
 
 def without_prefixes(state: Mapping[str, Tensor], is_known: Callable[[str], bool]) -> dict[str, Tensor]:

@@ -32,9 +32,9 @@ def settled(
     """Return a scale whose rows set every value that the suite decides, and have their recipes; the note says how.
 
     Tuned values are those of the tunings in `runs`, or of the package's own, or else of `others`. `overrides` are
-    the user's own values for every row. A row that is not tuned yet is marked, as is a sampler that the task does not
-    have, and a row whose method is not installed stays as it is. Raises UserError for a bad recipe, a budget that a method cannot keep, the seed of
-    the tuning among the seeds, and for overrides that contradict the suite.
+    the user's own values for every row. A row that is not tuned yet is marked, as is a sampler that the task does
+    not have, and one whose method is not installed stays as it is. Raises UserError for a bad recipe, a budget
+    that a method cannot keep, the seed of the tuning among the seeds, and for overrides that contradict the suite.
     """
     given = dict(overrides or {})
     known = catalogue.methods.entries

@@ -296,6 +296,13 @@ def test_a_folder_that_holds_no_denoiser_is_named(tmp_path: Path, make: bool) ->
     assert str(folder) in str(caught.value)
 
 
+def test_a_file_is_no_folder_of_ours(tmp_path: Path) -> None:
+    """Such as official weights, which no other folder would help."""
+    (tmp_path / "SiT.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"SiT\.pt is a file, .*fix: name a run's folder .*bench eval --images"):
+        load_denoiser(tmp_path / "SiT.pt", EDMDenoiser)
+
+
 def test_several_places_of_features_are_kept(denoiser: EDMDenoiser, tmp_path: Path) -> None:
     taps = ("encoder", "mid")
     save_denoiser(EDMDenoiser(denoiser.network, denoiser.schedule, 2, taps), tmp_path / "saved")

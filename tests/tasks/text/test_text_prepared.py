@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from recorded_notes import RecordedNotes
+from safetensors.torch import load_file, save_file
 from text_standin import CATALOGUE, choose_sdxl, declared
 
 from bench.core.errors import UserError
@@ -30,3 +31,14 @@ def test_images_are_made_without_the_networks_and_real_images_of_metrics(tmp_pat
     with pytest.raises(UserError, match="not prepared; missing:\n  features: "):
         task.prepare(Sources(cache), SilentProgress())
     assert not without_metrics(task, 1).prepare(Sources(cache), SilentProgress()).references
+
+
+@pytest.mark.parametrize("named", ["", "unet", "unet/diffusion_pytorch_model.safetensors", "half.safetensors"])
+def test_the_teacher_is_no_student(named: str, tmp_path: Path) -> None:
+    """Its numbers would stand in tables as those of a student of four steps."""
+    cache = choose_sdxl(tmp_path)
+    teacher = load_file(tmp_path / "sdxl" / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({name: value.half() for name, value in teacher.items()}, tmp_path / "sdxl" / "half.safetensors")
+    prepared = declared(cache).prepare(Sources(cache), SilentProgress())
+    with pytest.raises(UserError, match=r"is the teacher itself, not a student; fix: .*--sampler"):
+        prepared.load_student(tmp_path / "sdxl" / named)

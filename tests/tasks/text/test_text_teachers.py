@@ -101,14 +101,26 @@ def test_a_hub_s_model_is_refused_before_its_networks_are_downloaded(
     assert asked == [["model_index.json"]]
 
 
-def test_a_network_that_takes_another_guidance_is_refused(flux_folder: Path, tmp_path: Path) -> None:
+def test_a_network_that_takes_another_guidance_is_refused(tmp_path: Path) -> None:
     """FLUX.1-schnell is a FluxPipeline, too."""
     schnell = save_flux(tmp_path / "schnell", guidance_embeds=False)
     with pytest.raises(UserError, match=r"schnell takes no scale of its guidance as an input, but .* takes one"):
         pin(COCO_FLUX, schnell, tmp_path)
-    own = replace(COCO_FLUX, pair_sampler=replace(COCO_FLUX.pair_sampler, embedded_guidance=False))
-    with pytest.raises(UserError, match=r"flux takes a scale of its guidance as an input, but .* takes none"):
-        pin(own, flux_folder, tmp_path)
+
+
+def test_samplers_without_the_guidance_that_the_teacher_takes_are_named(flux_folder: Path, tmp_path: Path) -> None:
+    """A task of the user's own for FLUX.1-dev: another teacher would not help."""
+    teacher = replace(COCO_FLUX.pair_sampler, embedded_guidance=False)
+    for own in (
+        replace(COCO_FLUX, pair_sampler=teacher),
+        replace(COCO_FLUX, baselines={**COCO_FLUX.baselines, "teacher": teacher}),
+    ):
+        with pytest.raises(UserError) as refused:
+            pin(own, flux_folder, tmp_path)
+        said = str(refused.value)
+        assert "flux takes a scale of its guidance as an input, but the teacher of task 'coco10k-flux'" in said
+        assert "takes none (embedded_guidance=False of teacher)" in said
+        assert said.endswith("or give the samplers of a task of your own embedded_guidance=True")
 
 
 def test_a_teacher_that_was_pinned_before_is_checked_when_it_is_used(sd15_folder: Path, tmp_path: Path) -> None:

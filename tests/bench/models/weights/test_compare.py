@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.models.weights.compare import differences, without_prefixes
+from bench.models.weights.compare import differences, same_weights, without_prefixes
 from bench.models.weights.state_dicts import fill
 
 
@@ -83,3 +83,13 @@ def test_every_kind_of_difference_is_listed() -> None:
 
 def test_names_from_a_file_cannot_write_to_the_terminal() -> None:
     assert differences({}, {"\x1b[31mred": torch.zeros(1)}) == "\\x1b[31mred (unexpected)"
+
+
+def test_weights_are_the_same_also_after_they_were_rounded_to_16_bits() -> None:
+    first = network()
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        assert same_weights(network().to(kind).float(), first)
+    changed = network()
+    changed.state_dict()["0.bias"][0] += 1e-3
+    assert not same_weights(changed, first)
+    assert not same_weights(nn.Linear(2, 3), first)
