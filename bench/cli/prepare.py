@@ -103,7 +103,8 @@ def prepare(
         tiny_vae=tiny_vae,
         crop=crop,
     )
-    inputs = replace(inputs, weights=pinned_for(declared, inputs) | own)
+    pinned = pinned_for(declared, inputs)
+    inputs = replace(inputs, weights=pinned | own, pinned=pinned.keys() - own.keys())
     refuse_idle(declared, inputs)
     refuse_special(inputs, named)
 

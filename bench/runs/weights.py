@@ -103,11 +103,21 @@ def task_pins(task: Task, cache: Path) -> dict[str, PinnedAsset]:
 
 
 def pinned_for(task: Task, sources: Sources) -> dict[str, Path]:
-    """Return the weights pinned for every task that a task requires and has not pinned for itself."""
+    """Return the weights pinned for every task that a task requires and has not pinned for itself.
+
+    Raises UserError if one has changed since.
+    """
     missing = {one.role for one in task.missing(sources)} if task.weight_names else set()
     pinned = read_pinned(sources.cache)
-    wanted = [name for name in task.weight_names if ROLES.get(name, name) in missing]
-    return {name: pinned[name].path for name in wanted if name in pinned}
+    wanted = [name for name in task.weight_names if ROLES.get(name, name) in missing and name in pinned]
+    for name in wanted:
+        path = pinned[name].path
+        if path.exists() and path_sha256(path) != pinned[name].sha256:
+            raise UserError(
+                f"{path} has changed since bench weights get pinned it as {name!r}; fix: bench weights get {name} "
+                "--from PATH, or name a file for this task alone: --weights"
+            )
+    return {name: pinned[name].path for name in wanted}
 
 
 def get_weights(

@@ -42,11 +42,17 @@ class Sources:
     """The rule by which images of another size than the task's are cropped and resized."""
     own_weights: bool = False
     """Whether `weights` may have other hashes than the published ones; numbers are then not comparable."""
+    pinned: Collection[str] = ()
+    """The names of those in `weights` that are pinned for every task, so that the user has chosen their hash."""
+
+    def takes_any_hash(self, name: str) -> bool:
+        """Whether these weights may have another hash than the published one."""
+        return self.own_weights or name in self.pinned
 
     @property
     def given(self) -> list[str]:
-        """The names of the fields that are set, except `cache` and `download`."""
-        empty = Sources(self.cache, download=self.download)
+        """The names of the fields that the user sets, except `cache` and `download`."""
+        empty = Sources(self.cache, download=self.download, pinned=self.pinned)
         return [one.name for one in fields(self) if getattr(self, one.name) != getattr(empty, one.name)]
 
     @property

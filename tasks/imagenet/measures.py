@@ -51,7 +51,7 @@ def _features(sources: Sources, progress: Progress) -> PinnedAsset:
         download=sources.download,
         progress=progress,
         taps=TAPS,
-        own_weights=sources.own_weights,
+        own_weights=sources.takes_any_hash("inception"),
     )
     return PinnedAsset(str(inception.path), inception.sha256, inception.name)
 

@@ -86,7 +86,7 @@ def pin(task: TextTask, sources: Sources, progress: Progress) -> None:
             sources.cache,
             download=sources.download,
             progress=progress,
-            own_weights=sources.own_weights,
+            own_weights=sources.takes_any_hash(LPIPS),
         )
         own = f"{lpips.protocol.name}, trunk {lpips.sha256[:12]}"
         keep(LPIPS, PinnedAsset(str(lpips.path), lpips.sha256, own))
@@ -165,7 +165,7 @@ def _inception(sources: Sources, progress: Progress) -> InceptionFeatures:
         sources.cache,
         download=sources.download,
         progress=progress,
-        own_weights=sources.own_weights,
+        own_weights=sources.takes_any_hash("inception"),
         resize="clean",
     )
 

@@ -12,6 +12,7 @@ from typing import IO, Any
 import pytest
 import torch
 from command import Printed, bare
+from inception_files import random_inception
 from safetensors.torch import save_file
 
 from bench.core.errors import UserError
@@ -25,6 +26,7 @@ from bench.runs.registry import load_catalogue
 from bench.runs.weights import get_weights, pinned_for
 from bench.task.declaration import Sources
 from bench.task.pinned import PinnedAsset, pin_assets
+from bench.task.pinned import read_pinned as read_assets
 
 TEXTURE = Path(__file__).parents[3] / "examples" / "texture.py"
 PLUGIN = ("--plugin", TEXTURE)
@@ -159,6 +161,24 @@ def test_a_task_takes_what_is_pinned_for_every_task_and_it_misses(
     rows = listed(bench("weights", "list", "--task", "coco10k", "--json", *own))
     assert rows["clip"]["tasks"] == {"coco10k": str(other)} and rows["clip"]["path"] == str(filters)
     assert pinned_for(load_catalogue().tasks.get("digits"), Sources(cache)) == {}, "it takes no weights"
+
+
+def test_what_the_user_took_whatever_its_hash_is_taken_for_every_task(
+    bench: Callable[..., Printed], own: tuple[str, Path], filters: Path, tmp_path: Path
+) -> None:
+    """The flag was given when it was pinned, and its numbers have another name. Other files still need it."""
+    torch.manual_seed(0)
+    mine, cache = tmp_path / "mine.pth", tmp_path / "cache"
+    torch.save(random_inception(16), mine)
+    assert bench("weights", "get", "inception", "--from", mine, "--own-weights", *own).code == 0
+    bench("prepare", "--task", "coco10k", *own)
+    pinned = read_assets(load_catalogue().tasks.get("coco10k").pinned_path(cache))
+    assert pinned["features"].name == f"inception-own-{file_sha256(mine)[:12]}-clean"
+    other = bench("prepare", "--task", "coco30k", "--weights", f"inception={filters}", *own)
+    assert "give --own-weights if they are your own" in other.text
+    mine.write_bytes(b"other")
+    changed = bench("prepare", "--task", "coco30k", *own)
+    assert "mine.pth has changed since bench weights get pinned it as 'inception'; fix: " in changed.text
 
 
 def test_a_published_file_is_downloaded_verified_and_kept(
