@@ -11,6 +11,7 @@ from bench.jobs.run_states import state_lookup
 from bench.report.lines import Assigned, left_out, of_other_protocols, suite_lines
 from bench.report.sides import Found, Side, comparable, differing_roles, protocol_of
 from bench.report.summary import variant_sha256
+from bench.runs.protocols.derived import is_of_sweep
 from bench.runs.recipes import DIGITS, FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
 from bench.runs.records import Loaded, read_record
@@ -259,8 +260,10 @@ def _several(method: str, found: Sequence[Found], filled: FilledRecipes) -> User
         return UserError(f"{method} has results of {len(recipes)} recipes; fix: name one: {', '.join(recipes)}")
     protocols = {record.protocol_sha256: protocol_of(record) for record in records}
     if len(protocols) > 1:
-        own = {record.protocol_sha256 for record in records if record.protocol.get("name") == record.task}
-        chosen = records[0].task if len(own) == 1 else min(protocols)[:6]
+        names = {record.protocol_sha256: str(record.protocol.get("name")) for record in records}
+        reported = [name for name in names.values() if not is_of_sweep(name)]
+        own = [name for name in names.values() if name == records[0].task] or reported
+        chosen = own[0] if len(own) == 1 else min(protocols)[:6]
         return UserError(
             f"{method} has results under {listed(protocols.values())}; fix: choose one: --protocol {chosen}"
         )

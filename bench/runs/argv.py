@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from bench.core.escape import shell_path
+from bench.core.run_folder import BEST
 from bench.task.declaration import default_cache
 
 COMMAND_VARIABLE = "BENCH_COMMAND"
@@ -51,6 +52,21 @@ def user_argv() -> list[str]:
 def set_user_argv(argv: Sequence[str]) -> None:
     """Set the command line that `user_argv` returns from now on."""
     os.environ[COMMAND_VARIABLE] = json.dumps(list(argv))
+
+
+def published_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recipe values as a record keeps them: paths of one machine are shortened to their last name.
+
+    Of a run's `best` student the name of the run stays in front, since recipes name the run from which one starts.
+    """
+    return {key: _published_path(value) if isinstance(value, str) else value for key, value in values.items()}
+
+
+def _published_path(value: str) -> str:
+    if MACHINE_PATH.match(value) is None:
+        return value
+    path = PureWindowsPath(value)
+    return f"{path.parent.name}/{BEST}" if path.name == BEST else path.name
 
 
 def published_argv(argv: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from bench.core.files import digest
 from bench.core.run_folder import LOG, METRICS, PLAN
 from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
+from bench.runs.argv import published_values
 from bench.runs.plan import Planned, Run
 from bench.runs.provenance import peak_memory, provenance
 from bench.runs.record import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
@@ -41,11 +42,13 @@ def record_of(
     alarms: Sequence[AlarmNote] = (),
 ) -> Record:
     """Return a record from the plan, the results, and the provenance."""
+    method = plan.method_info
+    published = {"passed": published_values(method.passed), "recipe": published_values(method.recipe)}
     return Record(
         run_id=plan.id,
         kind=plan.kind,
         status="ok" if error is None else "failed",
-        method=plan.method_info,
+        method=method.model_copy(update=published),
         task=plan.task.name,
         protocol=plan.task.protocol.as_dict(),
         protocol_sha256=plan.task.protocol.digest(),

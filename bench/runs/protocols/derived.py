@@ -33,6 +33,11 @@ MADE: Final = (
 _SWEEP = re.compile(r"sweep-([1-9]\d*)(?:x([1-9]\d*))?")
 
 
+def is_of_sweep(protocol: str) -> bool:
+    """Whether a protocol of this name has the seeds of a sweep, which no reported number uses."""
+    return any(_SWEEP.fullmatch(part) for part in protocol.split(".")[1:])
+
+
 def under_protocol(task: Task, protocol: str, catalogue: Catalogue) -> Task:
     """Return the task under one of its protocols or one made from them. Raises UserError if there is none."""
     try:

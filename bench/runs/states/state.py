@@ -138,7 +138,8 @@ def _recorded(found: RunState, record: dict[str, Any]) -> RunState:
         if record.get("error") is not None:
             reason = f"{record['error']['type']}: {record['error']['message']}".partition("\n")[0]
             return replace(found, state="failed", reason=reason)
-        fd = next((metric["value"] for metric in record.get("metrics", ()) if metric["name"] == "fd"), None)
+        values = {metric["name"]: metric["value"] for metric in record.get("metrics", ())}
+        fd = values.get("fd", values.get("fd-teacher"))
     except (KeyError, TypeError):
         return replace(found, state="failed", reason=DAMAGED)
     if fd is not None and not is_finite(fd):

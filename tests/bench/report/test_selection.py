@@ -87,6 +87,13 @@ def test_the_beginning_of_a_run_that_was_measured_under_more_protocols_is_that_o
         found.side("dmd2", None)
 
 
+def test_the_protocol_that_is_proposed_is_never_that_of_a_sweep(make_record: Records) -> None:
+    """Its seeds chose a point, and no reported number has them; the task's own may have another name."""
+    run, swept = make_record(protocol="mine"), make_record(protocol="mine.sweep-100x2")
+    with pytest.raises(UserError, match=r"fix: choose one: --protocol mine$"):
+        selection(swept, run).side("dmd2", None)
+
+
 def test_a_run_is_named_by_its_folder_or_its_records_file(make_record: Records, tmp_path: Path) -> None:
     record = make_record()
     for path, name in (("run/record.json", "run"), ("a.json", "a.json")):

@@ -70,6 +70,8 @@ def test_pretraining_and_then_dmd2(cache: Path, tmp_path: Path, monkeypatch: pyt
     assert {"teacher pairs", "tiny_vae"} <= {asset.role for asset in record.data}
     second = trained(planned("dmd2", cache, init_from=run.folder), cache)
     assert second.sampler["times"] == [399] and second.data[-1].role == "initial weights"
+    assert second.method.recipe["init_from"] == second.method.passed["init_from"] == run.folder.name
+    assert record.method.recipe["lpips_weights"] == trunk.name  # records name no folder of the machine
 
     choose_tiny_vae(cache, tmp_path / "another")
     assert planned("regression", cache, **lpips).id != run.id

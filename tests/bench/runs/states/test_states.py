@@ -116,6 +116,18 @@ def test_a_damaged_record_is_named_and_hides_no_other_run(text: str, tmp_path: P
     assert found.state == "failed" and "record.json is damaged" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"), [(["clip", "fd"], 2.0), (["fd-teacher", "clip"], 1.0), (["clip"], None)]
+)
+def test_the_distance_of_a_finished_run_is_that_of_its_protocol(
+    names: list[str], shown: float | None, tmp_path: Path
+) -> None:
+    """Tasks of flow transformers compare with the teacher's images alone."""
+    metrics = [{"name": name, "value": number} for number, name in enumerate(names, start=1)]
+    (tmp_path / "record.json").write_text(json.dumps({"metrics": metrics}))
+    assert (run_state(tmp_path).state, run_state(tmp_path).fd) == ("done", shown)
+
+
 def test_a_status_file_of_somebody_else_is_no_status(tmp_path: Path) -> None:
     status = {"stage": "training", "total": None, "completed": "a", "began": 0, "began_at": 0, "figures": 3}
     (tmp_path / "status.json").write_text(json.dumps({**status, "time": time.time() + 60}))
