@@ -285,4 +285,4 @@ def _print_task(data: Mapping[str, Any]) -> None:
         print(f"  {one['role']:<15}  {one['text']}")
     print("licences")
     for name, licence in data["licences"].items():
-        print(f"  {name:<10}{licence}")
+        print(f"  {name:<16}  {licence}")

@@ -14,7 +14,7 @@ from bench.report.summary import variant_sha256
 from bench.runs.protocols.derived import is_of_sweep
 from bench.runs.recipes import DIGITS, FilledRecipes, named_recipes, recipe_sha256, shown_values
 from bench.runs.record import Record, is_study
-from bench.runs.records import Loaded, read_record
+from bench.runs.records import Loaded, read_record, records_beside
 from bench.runs.states.next_steps import no_result_yet
 from bench.runs.states.pending import PendingRun, read_pending
 from bench.runs.suites.suite import Suite, SuiteScale
@@ -29,6 +29,7 @@ class Selection:
 
     def __init__(self, loaded: Loaded, protocol: str | None = None, runs: Path | None = None) -> None:
         self._runs = runs
+        self._protocol = protocol
         once: dict[tuple[str, ...], Found] = {}
         every = [Found(*one) for one in zip(loaded.records, loaded.paths, strict=True)]
         self.loaded = sorted(every, key=lambda one: one.record.provenance.time, reverse=True)
@@ -127,7 +128,10 @@ class Selection:
         return Assigned.to(lines, [one.record for one in here]), here
 
     def _at(self, path: Path) -> Found:
-        """Return the record in a run's folder, or in a record's file. Raises UserError if there is none."""
+        """Return the record in a run's folder, or in a record's file, of the protocol that was chosen.
+
+        Raises UserError if there is none.
+        """
         file = path / RECORD if path.is_dir() else path
         if not file.is_file() and (pending := read_pending(path, state_lookup(path.absolute().parent.parent))):
             raise no_result_yet(pending.at, path.parent.parent)
@@ -135,7 +139,21 @@ class Selection:
             raise UserError(
                 f"{path} is no finished run's folder: it has no {RECORD}; fix: name one, see bench status"
             )
-        # A record that was loaded with the others knows which networks differ from its own by rounding alone.
+        own, chosen = self._read(file), self._protocol
+        if chosen is None or _is_of(own.record, chosen):
+            return own
+        others = [self._read(one) for one in records_beside(file)] if path.is_dir() else []
+        for one in others:
+            if _is_of(one.record, chosen):
+                return one
+        under = listed(dict.fromkeys(str(one.record.protocol.get("name")) for one in (own, *others)))
+        raise UserError(
+            f"{path} has no result under protocol {chosen!r}, but under {under}; fix: choose one of them, or "
+            "measure it: bench eval --protocol"
+        )
+
+    def _read(self, file: Path) -> Found:
+        """Return a file's record; one that was loaded knows which networks differ by rounding alone."""
         loaded = (one for one in self.loaded if one.path.resolve() == file.resolve())
         return next(loaded, None) or Found(read_record(file), file)
 

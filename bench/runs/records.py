@@ -39,6 +39,13 @@ def other_protocol_path(run: Path, protocol: str, sha256: str, best: bool = Fals
     return run / OTHER_PROTOCOLS / f"{'best-' if best else ''}{protocol}-{sha256[:12]}.json"
 
 
+def records_beside(record: Path) -> list[Path]:
+    """Return the record files of the same student under other protocols, those of the best student left out."""
+    return [
+        one for one in sorted((record.parent / OTHER_PROTOCOLS).glob("*.json")) if not one.name.startswith("best-")
+    ]
+
+
 class Loaded(NamedTuple):
     """The records found, and one line for each file that could not be read."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.core.errors import UserError, hint
+from bench.core.errors import UserError, hint, listed
 from bench.core.escape import csv_text
 from bench.evaluation.image_scores import ImageScores, read_scores
 from bench.metrics.titles import shown_title
@@ -19,6 +19,7 @@ from bench.report.scores.splits import Group, split_scores
 from bench.report.sides import Found
 from bench.runs.evidence.files import evidence_of
 from bench.runs.record import Record
+from bench.runs.records import read_record, records_beside
 from bench.runs.repeat import command_of
 
 
@@ -64,8 +65,16 @@ def scored(found: Found, metrics: Sequence[str]) -> Scored:
     scores = read_scores(path)
     for name in metrics:
         if name not in scores:
-            raise UserError(f"unknown metric with scores of {record.run_id}: {name!r}; {hint(name, scores)}")
+            fix = _elsewhere(found, name) or hint(name, scores)
+            raise UserError(f"unknown metric with scores of {record.run_id}: {name!r}; {fix}")
     return Scored(record, {name: scores[name] for name in metrics or scores})
+
+
+def _elsewhere(found: Found, metric: str) -> str:
+    """Say under which other protocols the same student was measured by a metric; empty if under none."""
+    others = [read_record(one) for one in records_beside(found.path)]
+    names = [str(one.protocol.get("name")) for one in others if metric in [each.name for each in one.metrics]]
+    return f"it was measured by it under {listed(names)}; fix: --protocol {names[0]}" if names else ""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ def test_describe_a_task_shows_requirements_and_licences(bench: Callable[..., An
         assert part in found
 
 
+def test_names_of_licences_stand_apart_from_them(bench: Callable[..., Any]) -> None:
+    assert "  mask2former-coco  MIT" in bench("describe", "geneval").text
+
+
 def test_doctor_shows_what_is_missing_and_the_fix(bench: Callable[..., Any], tmp_path: Path) -> None:
     found = bench("doctor", "--cache", str(tmp_path / "empty"))
     assert found.code == 0

@@ -13,12 +13,13 @@ from command import Printed
 from PIL import Image
 from tests_support import TINY_PLUGIN
 
+from bench.core.files import digest
 from bench.core.progress import SilentProgress
 from bench.core.run_folder import KEPT, OLD_SCORES, RECORD, SCORES
 from bench.evaluation.image_scores import read_scores
 from bench.evaluation.kept import kept_pixels
 from bench.runs.plan import BaselineRun
-from bench.runs.records import read_record
+from bench.runs.records import read_record, write_record
 from bench.runs.registry import Catalogue
 from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
@@ -69,6 +70,18 @@ def test_images_are_split_by_class_and_the_worst_are_drawn(bench: Bench, evaluat
     made = np.asarray(Image.open(sheet))
     assert np.array_equal(kept[60:], made[60:]), "the same images, to the bit, below a title that says where from"
     assert not np.array_equal(kept, made)
+
+
+def test_a_metric_under_another_protocol_of_the_run_is_named(bench: Bench, evaluated: Path) -> None:
+    """As of a student of COCO that was measured on OCR prompts: its folder stands for its own result."""
+    own = read_record(evaluated / RECORD)
+    metrics = [own.metrics[0].model_copy(update={"name": "ocr"})]
+    protocol = {**own.protocol, "name": "ocr-bench"}
+    changed = {"metrics": metrics, "protocol": protocol, "protocol_sha256": digest(protocol)}
+    other = own.model_copy(update=changed)
+    write_record(evaluated / "protocols" / "ocr-bench-0123456789ab.json", other)
+    refused = bench("scores", str(evaluated), "--metric", "ocr").text
+    assert "'ocr'; it was measured by it under ocr-bench; fix: --protocol ocr-bench" in refused
 
 
 def test_csv_reads_back_and_several_runs_stand_side_by_side(bench: Bench, evaluated: Path) -> None:

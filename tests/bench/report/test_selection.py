@@ -103,6 +103,26 @@ def test_a_run_is_named_by_its_folder_or_its_records_file(make_record: Records, 
         selection().side(str(tmp_path), None)
 
 
+def test_a_run_s_folder_has_the_result_of_the_protocol_that_was_chosen(
+    make_record: Records, tmp_path: Path
+) -> None:
+    own, other, best = make_record(), make_record(protocol="other"), make_record(protocol="other", seed=1)
+    places = {
+        "run/record.json": own,
+        "run/protocols/other-ab.json": other,
+        "run/protocols/best-other-ab.json": best,
+    }
+    for place, record in places.items():
+        write_record(tmp_path / place, record)
+    loaded = Loaded([other], [], [Path("others.json")])
+    assert Selection(loaded).side(str(tmp_path / "run"), None).first == own
+    assert Selection(loaded, "other").side(str(tmp_path / "run"), None).first == other
+    with pytest.raises(
+        UserError, match=r"record\.json has no result under protocol 'other', but under fashion; fix"
+    ):
+        Selection(loaded, "other").side(str(tmp_path / "run" / "record.json"), None)
+
+
 def test_a_user_study_is_no_side_of_a_comparison(make_record: Records) -> None:
     measured = make_record().model_copy(update={"run_id": "dmd2-s0-ab"})
     asked = measured.model_copy(update={"run_id": "dmd2-s0-ab-cd", "protocol": {"kind": "user study"}})
