@@ -36,8 +36,8 @@ def described(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / DESCRIPTION
     if folder.is_file():
         raise UserError(
-            f"{folder} is a file, and what bench saves is a folder with {DESCRIPTION}; fix: name a run's folder "
-            "or its student (bench status lists runs); images of other models are measured by bench eval --images"
+            f"{folder} is a file, and a network that was saved here is a folder with {DESCRIPTION}; fix: name a "
+            "run's folder or its student (bench status lists runs); images of other models are measured by bench eval --images"
         )
     if not path.is_file():
         raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser of bench; fix: name another folder")
