@@ -37,7 +37,8 @@ def described(folder: Path) -> Iterator[dict[str, Any]]:
     if folder.is_file():
         raise UserError(
             f"{folder} is a file, and a network that was saved here is a folder with {DESCRIPTION}; fix: name a "
-            "run's folder or its student (bench status lists runs); images of other models are measured by bench eval --images"
+            "run's folder or its student (bench status lists runs); images of other models are measured by "
+            "bench eval --images"
         )
     if not path.is_file():
         raise UserError(f"{folder} holds no {DESCRIPTION}: not a denoiser of bench; fix: name another folder")
