@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.features.views import Features, checked_rows
+from bench.features.views import Features, FormError, checked_rows
 
 T = TypeVar("T")
 
@@ -49,8 +49,8 @@ Extract = Callable[[ImageBatch], Features]
 def features_by(extractor: str, extract: Extract, batch: ImageBatch) -> Features:
     """Return what a loaded extractor, which may be a plug-in's, gives for a batch.
 
-    Raises UserError that names it if it is no function, returns anything else than a row for each image, or writes
-    into the images: all extractors read the same ones.
+    Raises UserError that names it if it is no function, returns anything else than a row for each image, in arrays
+    of another form than `Features` declares, or writes into the images: all extractors read the same ones.
     """
     if not callable(extract):
         raise UserError(
@@ -58,7 +58,13 @@ def features_by(extractor: str, extract: Extract, batch: ImageBatch) -> Features
             "fix: let its load() return a function of a batch"
         )
     before = batch.once(_checksum, lambda: _checksum(batch))
-    found = checked_rows(extractor, extract(batch), len(batch))
+    try:
+        found = checked_rows(extractor, extract(batch), len(batch))
+    except FormError as error:
+        raise UserError(
+            f"feature extractor {extractor!r}: {error}; fix: return NumPy's arrays of these forms, of a tensor "
+            "values.float().cpu().numpy()"
+        ) from error
     if _checksum(batch) != before:
         raise UserError(
             f"feature extractor {extractor!r} changed the batch's images, which other extractors read, too; "

@@ -11,8 +11,13 @@ from bench.core.errors import UserError
 
 SMALLEST, LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 """The sizes that float32 has. Beyond them float64 loses the squares of features, or their sixth powers in KID."""
+FLOATS = "float32 or float64"
 NO_PATCH = "no_patch"
 """Name of a score [n], bool: images that were too small for a patch, and were squashed or padded."""
+
+
+class FormError(ValueError):
+    """An extractor's output has another form than `Features` declares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +25,7 @@ class Features:
     """An extractor's output for n images. Metrics keep the arrays without copying; do not write to them later."""
 
     features: np.ndarray
-    """[n, D], float32 or float64; D is 0 where an extractor only scores."""
+    """[n, D], float32 or float64: float16 has three digits. D is 0 where an extractor only scores."""
     logits: np.ndarray | None = None
     """[n, classes]: the network's output before the softmax, if it is a classifier."""
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -31,17 +36,16 @@ class Features:
     def __post_init__(self) -> None:
         check_features(self.features, "the generated images")
         n = len(self.features)
-        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != n):
-            raise ValueError(f"logits of {n} images must be [{n}, classes], got {list(self.logits.shape)}")
+        if self.logits is not None and (not _is_table(self.logits) or len(self.logits) != n):
+            raise FormError(f"logits of {n} images must be {FLOATS} [{n}, classes], got {_form(self.logits)}")
         for name, values in self.scores.items():
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
-                found = getattr(values, "dtype", type(values).__name__)
-                raise ValueError(f"scores {name!r} must be an array of NumPy's numbers, got {found}")
+                raise FormError(f"scores {name!r} must be an array of NumPy's numbers, got {_form(values)}")
             if values.ndim != 1 or len(values) > n:
-                raise ValueError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
+                raise FormError(f"scores {name!r} of {n} images must be at most {n}, got {list(values.shape)}")
         for name, reasons in self.reasons.items():
             if len(reasons) != len(self.scores.get(name, ())):
-                raise ValueError(f"there are {len(reasons)} reasons for {len(self.scores.get(name, ()))} {name!r}")
+                raise FormError(f"there are {len(reasons)} reasons for {len(self.scores.get(name, ()))} {name!r}")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -49,11 +53,9 @@ class Features:
 
 
 def check_features(features: np.ndarray, whose: str) -> None:
-    """Raise ValueError unless these are float features [n, D]; UserError unless float32 can hold their size."""
-    if features.ndim != 2 or features.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"features of {whose} must be float32 or float64 [n, D], got {features.dtype} {list(features.shape)}"
-        )
+    """Raise FormError unless these are float features [n, D]; UserError unless float32 can hold their size."""
+    if not _is_table(features):
+        raise FormError(f"features of {whose} must be {FLOATS} [n, D], got {_form(features)}")
     if not np.isfinite(features).all():
         raise UserError(
             f"features of {whose} are not all finite, and images of 8 bits are: their extractor makes NaN or "
@@ -66,6 +68,15 @@ def check_features(features: np.ndarray, whose: str) -> None:
             f"features of {whose} are of the size {size:.3g}, and their squares are lost in rounding or overflow; "
             f"fix: let their extractor return float32, which is from {SMALLEST:.2g} to {LARGEST:.2g}"
         )
+
+
+def _is_table(values: object) -> bool:
+    return isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype in (np.float32, np.float64)
+
+
+def _form(values: object) -> str:
+    """Return the type and shape of an array, or the type of what is none."""
+    return f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
 
 
 def checked_rows(extractor: str, found: object, images: int) -> Features:

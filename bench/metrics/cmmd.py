@@ -8,9 +8,16 @@ import numpy as np
 
 from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.info import MetricInfo
-from bench.metrics.kernel_sums import distance_of, standard_error, sums_across, sums_within
+from bench.metrics.kernel_sums import (
+    distance_of,
+    kernel_means,
+    recorded_means,
+    standard_error,
+    sums_across,
+    sums_within,
+)
 from bench.metrics.known import KnownAnswer
-from bench.metrics.recorded import Recorded
+from bench.metrics.recorded import Recorded, agree
 
 SIGMA = 10.0
 """Width of the kernel. Unit vectors are at most 2 apart, so that the kernel stays between 0.980 and 1."""
@@ -59,11 +66,23 @@ class CMMD(FeatureMetric):
 
     @classmethod
     def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
-        """Yield whether the biased distance is below the unbiased one, to which no pair with itself adds."""
+        """Yield whether the biased distance is below the unbiased one, or one of the two not that of its parts."""
         yield from found.within(found.number("unbiased"), None, "the unbiased value")
+        parts, counts = recorded_means(found), found.numbers("unbiased", "reference_samples")
+        if parts is None or counts is None or counts[1] < 1:
+            return
+        (generated, real, across), (unbiased, count), n = parts, counts, found.samples
+        size = SCALE * sum(map(abs, parts))
+        biased = max(SCALE * (generated * (n - 1) / n + real * (count - 1) / count - 2 * across), 0.0)
+        for name, value, right in (
+            ("value", found.value, biased),
+            ("unbiased value", unbiased, SCALE * (generated + real - 2 * across)),
+        ):
+            if not agree(value, right, size):
+                yield f"its {name} is {value:.9g}, but its parts give {right:.9g}"
 
     def result(self) -> Measured:
-        """Return the distance; the diagnostics have the unbiased one, and its standard error over the images.
+        """Return the distance; the diagnostics have the unbiased one with its standard error, and their parts.
 
         Raises UserError if there are too few images.
         """
@@ -79,6 +98,7 @@ class CMMD(FeatureMetric):
         diagnostics: dict[str, float | int | bool] = {
             "reference_samples": len(real),
             "unbiased": SCALE * distance_of(*sums[:3]),
+            **kernel_means(*sums[:3]),
         }
         error = standard_error(*sums)
         if error is not None:

@@ -218,8 +218,10 @@ class PatchFrechetDistance(FrechetDistance):
 
     @classmethod
     def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:
-        """Yield what it yields of an FD, which is of patches here."""
+        """Yield what it yields of an FD, which is of patches, and whether more images lack one than there are."""
         yield from super().contradictions(info, found)
+        if (without := found.number("generated_without_patch")) is not None and not 0 <= without <= found.samples:
+            yield f"{without:g} of {found.samples} images have no patch"
 
     def update(self, batch: Features) -> None:
         """Add the batch's features to the sums, and count the images that were too small for a patch."""

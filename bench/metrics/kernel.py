@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,9 +11,19 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.metrics.base import FeatureMetric, Measured
 from bench.metrics.info import MetricInfo
-from bench.metrics.kernel_sums import Kernel, blocks, distance_of, standard_error, sums_across, sums_within
+from bench.metrics.kernel_sums import (
+    Kernel,
+    blocks,
+    distance_of,
+    kernel_means,
+    recorded_means,
+    standard_error,
+    sums_across,
+    sums_within,
+)
 from bench.metrics.known import KnownAnswer
 from bench.metrics.known_sets import corners, corners_distance
+from bench.metrics.recorded import Recorded, agree
 from bench.metrics.titles import has_published_scale
 
 
@@ -57,8 +67,18 @@ class KernelDistance(FeatureMetric):
             KnownAnswer.of_features("a cube's corners against themselves", same, cube, cube),
         )
 
+    @classmethod
+    def contradictions(cls, info: MetricInfo, found: Recorded) -> Iterator[str]:  # noqa: ARG003
+        """Yield whether the value is not that of its parts."""
+        if (parts := recorded_means(found)) is None:
+            return
+        generated, real, across = parts
+        right = generated + real - 2 * across
+        if not agree(found.value, right, sum(map(abs, parts))):
+            yield f"its value is {found.value:.9g}, but its parts give {right:.9g}"
+
     def result(self) -> Measured:
-        """Return the distance, its standard error over the images, and the reference's size and scale.
+        """Return the distance, its parts, its standard error over the images, and the reference's size and scale.
 
         Raises UserError if there are too few images, or if the real images' features are all zero.
         """
@@ -70,6 +90,7 @@ class KernelDistance(FeatureMetric):
         within_real = self.reference.once(f"kernel sums, scale {scale}", lambda: sums_within(real, kernel))
         sums = (sums_within(generated, kernel), within_real, *sums_across(generated, real, kernel))
         diagnostics: dict[str, float | int | bool] = {"reference_samples": len(real), "feature_scale": scale}
+        diagnostics |= kernel_means(*sums[:3])
         error = standard_error(*sums)
         if error is not None:
             diagnostics["standard_error"] = error

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.features.statistics import row_blocks
+from bench.metrics.recorded import Recorded
 
 TILE = 1024
 """Rows and columns of the kernel matrix in memory at once: 8 MiB of float64, for any number of images."""
@@ -20,6 +21,22 @@ def distance_of(within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray
     """Return the unbiased squared MMD from the kernel's sums within x [n], within y [m], and from x to y [n]."""
     n, m = len(within_x), len(within_y)
     return float(within_x.sum() / (n * (n - 1)) + within_y.sum() / (m * (m - 1)) - 2 * across_x.sum() / (n * m))
+
+
+def kernel_means(within_x: np.ndarray, within_y: np.ndarray, across_x: np.ndarray) -> dict[str, float]:
+    """Return the parts of `distance_of` as diagnostics: the kernel's means over pairs of different images."""
+    n, m = len(within_x), len(within_y)
+    return {
+        "generated_kernel": float(within_x.sum() / (n * (n - 1))),
+        "reference_kernel": float(within_y.sum() / (m * (m - 1))),
+        "cross_kernel": float(across_x.sum() / (n * m)),
+    }
+
+
+def recorded_means(found: Recorded) -> tuple[float, float, float] | None:
+    """Return what `kernel_means` gave; None for a record of an earlier version, which lacks it."""
+    parts = found.numbers("generated_kernel", "reference_kernel", "cross_kernel")
+    return None if parts is None else (parts[0], parts[1], parts[2])
 
 
 def standard_error(

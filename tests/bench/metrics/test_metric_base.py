@@ -118,6 +118,26 @@ def test_an_extractor_that_writes_into_the_images_is_refused_since_others_read_t
         features_by("mine", extract, batch)
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda n: Features(np.zeros((n, 2), np.float16)), r"features .* \[n, D\], got float16 \[3, 2\]"),
+        (lambda n: Features(np.zeros((n, 2), int)), r"features .* got int64 \[3, 2\]"),
+        (lambda n: Features(np.zeros((n, 2, 1))), r"features .* got float64 \[3, 2, 1\]"),
+        (lambda n: Features(torch.zeros(n, 2)), "features .* got Tensor"),  # type: ignore[arg-type]
+        (lambda n: Features(np.zeros((n, 2)), np.zeros((n, 5), np.float16)), r"logits .* got float16 \[3, 5\]"),
+        (lambda n: Features(np.zeros((n, 0)), scores={"mine": np.zeros((n, 1))}), r"scores .* got \[3, 1\]"),
+    ],
+)
+def test_an_extractor_with_arrays_of_another_form_is_refused_by_name(
+    make: Callable[[int], Features], said: str
+) -> None:
+    """Float16 among them: a network in half precision is another one, whose features have three digits."""
+    batch = ImageBatch(torch.zeros(3, 1, 2, 2, dtype=torch.uint8))
+    with pytest.raises(UserError, match=rf"^feature extractor 'mine': {said}.*; fix: .*values\.float\(\)"):
+        features_by("mine", lambda batch: make(len(batch)), batch)
+
+
 def test_an_extractor_that_loads_nothing_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"'mine' was loaded as NoneType; fix: let its load\(\) return a function"):
         features_by("mine", None, ImageBatch(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)))

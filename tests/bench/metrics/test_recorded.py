@@ -90,6 +90,8 @@ def on_features(info: MetricInfo, protocol: Protocol, generated: np.ndarray, rea
     "info",
     [
         catalogue.FD,
+        catalogue.PATCH_FD,
+        catalogue.KID,
         catalogue.PRECISION,
         catalogue.RECALL,
         catalogue_images.CMMD,
@@ -110,6 +112,9 @@ def test_random_features_do_not_contradict_themselves(info: MetricInfo, seed: in
     ("info", "value", "said"),
     [
         (catalogue.FD, 1.5, "but its parts give"),
+        (catalogue.PATCH_FD, 1.5, "but its parts give"),
+        (catalogue.KID, 1.5, "but its parts give"),
+        (catalogue_images.CMMD, 15.0, "its value is 15, but its parts give"),
         (catalogue.PRECISION, 0.51, "no whole number of generated images, of which there are 31"),
         (catalogue.RECALL, 0.51, "no whole number of real images, of which there are 47"),
         (catalogue_images.CMMD, 0.0, "but the unbiased value allow"),
@@ -125,6 +130,27 @@ def test_a_value_that_its_diagnostics_exclude_is_found(
     random = np.random.default_rng(0)
     measured = on_features(info, smoke, random.normal(1, 1, (31, 3)), random.normal(0, 1, (47, 3)))
     assert any(said in one for one in contradictions(info, measured, value=value))
+
+
+def test_other_parts_of_a_kernel_distance_are_found(smoke: Protocol) -> None:
+    """The unbiased CMMD, which its standard error is of, is bound like the value."""
+    random = np.random.default_rng(0)
+    measured = on_features(
+        catalogue_images.CMMD, smoke, random.normal(1, 1, (31, 3)), random.normal(0, 1, (47, 3))
+    )
+    lower = measured.diagnostics | {"unbiased": measured.diagnostics["unbiased"] / 2}
+    (line,) = contradictions(catalogue_images.CMMD, measured, diagnostics=lower)
+    assert line.startswith("its unbiased value is ")
+    for part in ("generated_kernel", "reference_kernel", "cross_kernel"):
+        moved = measured.diagnostics | {part: measured.diagnostics[part] * 1.001}
+        assert contradictions(catalogue_images.CMMD, measured, diagnostics=moved) != []
+
+
+def test_no_more_images_are_without_a_patch_than_there_are() -> None:
+    assert contradictions(catalogue.PATCH_FD, Measured(3.0, 8, {"generated_without_patch": 8})) == []
+    assert contradictions(catalogue.PATCH_FD, Measured(3.0, 8, {"generated_without_patch": 9})) == [
+        "9 of 8 images have no patch"
+    ]
 
 
 def test_accuracy_geneval_and_diversity_bind_their_parts() -> None:
@@ -158,13 +184,25 @@ def test_a_subclass_with_a_result_of_its_own_is_not_bound_by_anothers() -> None:
 
     assert not binds_its_result(Skewed) and binds_its_result(Bound)
     bound = {info.name for info in INFOS if binds_its_result(metric_class(info))}
-    assert {"fd", "patch-fd", "accuracy", "recall", "alignment", "dpg", "diversity", "vendi-prompt"} <= bound
+    assert {
+        "fd",
+        "patch-fd",
+        "kid",
+        "cmmd",
+        "accuracy",
+        "recall",
+        "alignment",
+        "dpg",
+        "diversity",
+        "vendi-prompt",
+    } <= bound
 
 
 @pytest.mark.parametrize("odd", [None, True, "3", float("nan"), [3]])
 def test_diagnostics_of_strangers_that_are_no_numbers_bind_nothing(odd: Any) -> None:
     """Records of earlier versions have fewer diagnostics, and others' may have any."""
     names = ("correct", "prompts", "standard_error", "low", "high", "unbiased", "reference_samples")
+    names += ("generated_kernel", "reference_kernel", "cross_kernel", "generated_without_patch")
     for info in INFOS:
         within = min(max(1.0, info.range[0]), info.range[1])
         found = Recorded(within, 100, 1, dict.fromkeys(names, odd))
