@@ -12,6 +12,9 @@ from example_records import COMMITTED, EXAMPLE, Written
 
 from bench.evaluation.image_scores import SingleScores, read_scores, write_scores
 from bench.evaluation.sheet import Sheet, maker_digest, write_sheet
+from bench.features.statistics import mean_and_covariance
+from bench.metrics.frechet import frechet_distance
+from bench.runs.checks.beside import FEATURES, FULL_RANK, TAILS, normal_bias
 from bench.runs.checks.check import Checker
 
 VALUES = EXAMPLE["metrics"][4]["values"]
@@ -218,14 +221,49 @@ def test_a_sheet_that_other_weights_made_is_an_error(checker: Checker, record: P
         )
 
 
-def test_curves_of_another_run_have_another_fd_at_the_end(checker: Checker, record: Path) -> None:
-    """FD of fewer images is higher, but where they are many it is not twice as high."""
-    value = EXAMPLE["metrics"][0]["values"][0]
-    for during, samples, wrong in ((1.1, 1000, 0), (2.1, 1000, 1), (0.4, 1000, 1), (2.1, 100, 0)):
-        line = {"iteration": 1500, "fd": value * during, "fd_samples": samples}
-        record.with_suffix(".jsonl").write_text(json.dumps(line) + "\n")
-        found = found_beside(checker, record)
-        assert len(found) == wrong and all("FD at iteration 1500 was" in one for one in found)
+@pytest.mark.parametrize(
+    ("during", "samples", "trace", "wrong"),
+    [
+        (1.1, 1000, 0.0, 0),
+        (2.1, 1000, 0.0, 1),
+        (2.1, 1000, 2.0, 0),  # in FDs: fewer images of a good student may add so much
+        (9.9, 1000, 2.0, 1),
+        (2.1, 1000, None, 0),  # of an earlier version
+        (0.4, 1000, None, 1),
+        (0.4, 1000, 2.0, 1),
+        (9.9, 100, 2.0, 0),
+    ],
+)
+def test_curves_of_another_run_have_another_fd_at_the_end(
+    during: float, samples: int, trace: float | None, wrong: int, checker: Checker, written: Written
+) -> None:
+    """FD of fewer images is higher, but where they are many not by more than traces and counts allow."""
+    metric = EXAMPLE["metrics"][0]
+    value = metric["values"][0]
+    known = {} if trace is None else {"generated_trace": trace * value}
+    diagnostics = [one | known for one in metric["diagnostics"]]
+    record = written({"metrics": [{**metric, "diagnostics": diagnostics}]})
+    line = {"iteration": 1500, "fd": value * during, "fd_samples": samples}
+    record.with_suffix(".jsonl").write_text(json.dumps(line) + "\n")
+    found = [one for one in found_beside(checker, record) if "FD at iteration 1500 was" in one]
+    assert len(found) == wrong
+
+
+@pytest.mark.parametrize("tails", [1, 2, 3])
+def test_fewer_images_of_the_right_distribution_add_no_more_to_an_fd(tails: int) -> None:
+    """Of normal features, and of half a normal distribution's powers, whose tails no classifier's features have."""
+    random, images = np.random.default_rng(0), FULL_RANK * FEATURES
+    sizes = np.exp(-np.arange(FEATURES) / 16)
+
+    def drawn(count: int) -> np.ndarray:
+        normal = random.normal(size=(count, FEATURES)) * sizes
+        return normal if tails == 1 else np.maximum(normal, 0) ** tails
+
+    real = mean_and_covariance(drawn(50_000))
+    found = [frechet_distance(*mean_and_covariance(drawn(images)), *real).value for _ in range(20)]
+    most = normal_bias(float(np.trace(real[1])), FEATURES, images)
+    assert max(found) < (most if tails == 1 else TAILS * most)
+    assert max(found) > most / 2, "the bound is no larger than it has to be"
 
 
 def test_a_student_that_the_lowest_fd_did_not_select_is_an_error(checker: Checker, written: Written) -> None:
