@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +23,10 @@ EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
 """Position of the number of bits per channel in a PNG; Pillow opens 16-bit colours as modes of 8 bits."""
+PNG_KIND, PNG_INTERLACED = 25, 28
+"""Positions of the kind of pixels, and of whether rows are in another order."""
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Channels of each kind of pixels."""
 MAX_IMAGE_BYTES = 2**28
 """Largest encoded image that is decoded; the largest decoded one is Pillow's own limit, 179 million pixels."""
 
@@ -41,12 +47,39 @@ def decode(data: bytes, name: str) -> Decoded:
             problem = _unread(image, data)
             if not problem:
                 rgb = image.convert("RGB")
+                refuse_damaged_png(data, rgb)
                 return Decoded(rgb, tuple(altered_by_rgb(image)))
     except Image.UnidentifiedImageError:
         problem = f"its {len(data):,} bytes are not a {IMAGE_KINDS} image"
     except Exception as error:  # Pillow raises many types on damaged bytes; each means that this image is bad
         problem = str(error) or type(error).__name__
     raise UserError(f"{name} cannot be decoded: {problem}; fix: replace it by the original and run again")
+
+
+def refuse_damaged_png(data: bytes, image: Image.Image) -> None:
+    """Raise an exception if a decoded `image` is a PNG with a wrong checksum, or without its last rows.
+
+    Pillow decodes both without a word: changed bytes to other colours, missing rows to black ones.
+    """
+    if not data.startswith(PNG_MAGIC):
+        return
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+        again.verify()
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    if last_row.getbbox() is None and not data[PNG_INTERLACED]:
+        row = 1 + (image.width * PNG_CHANNELS[data[PNG_KIND]] * data[PNG_DEPTH] + 7) // 8
+        if (found := _inflated(data, image.height * row)) < image.height * row:
+            raise OSError(f"it has {found // row} of {image.height} rows")
+
+
+def _inflated(data: bytes, most: int) -> int:
+    """Return the bytes of pixels that an intact PNG has, as far as `most`."""
+    parts, at = [], len(PNG_MAGIC)
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        parts += [data[at + 8 : at + 8 + size]] if kind == b"IDAT" else []
+        at += 12 + size if kind != b"IEND" else len(data)
+    return len(zlib.decompressobj().decompress(b"".join(parts), most))
 
 
 def decoded_files(paths: Iterable[Path]) -> Iterator[Decoded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,8 @@ class Measured:
     """Training seeds that failed."""
     standard_error: float | None = None
     """Of one measurement over its images; for KID, and where there is no interval."""
+    more: int = 0
+    """Decimals beyond those of tables, where a column needs them (`decimals_apart`)."""
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Measured:
@@ -72,7 +75,7 @@ class Measured:
         """The interval in brackets, or that the values have no spread; empty without one."""
         if self.value is None or self.low is None or self.high is None or not self.interval:
             return ""
-        return bracketed(self.low, self.high, decimals(self.value))
+        return bracketed(self.low, self.high, decimals(self.value) + self.more)
 
     @property
     def flat(self) -> bool:
@@ -91,7 +94,7 @@ class Measured:
 
     def format(self, number: float) -> str:
         """Format a number with the decimals of the value."""
-        return fixed(number, decimals(self.value or 0))
+        return fixed(number, decimals(self.value or 0) + self.more)
 
     def __str__(self) -> str:
         """Return the text of Markdown tables, which names the kind of uncertainty.
@@ -133,6 +136,24 @@ def fixed(number: float, digits: int) -> str:
     if abs(number) >= LARGE or (number and not float(text)):
         return f"{number:.1e}"
     return text if number else text.removeprefix("-")
+
+
+def decimals_apart(values: Sequence[float | None], marked: Sequence[int]) -> int:
+    """Return how many more decimals tell the marked values of a column, by their places, from all others."""
+    told = [value for value in values if value is not None]
+
+    def shown(value: float, more: int) -> float:
+        return float(fixed(value, decimals(value) + more))
+
+    for more in range(MOST_DECIMALS):
+        if not any(
+            value != values[place] and shown(value, more) == shown(best, more)
+            for place in marked
+            if (best := values[place]) is not None
+            for value in told
+        ):
+            return more
+    return MOST_DECIMALS
 
 
 def decimals(value: float) -> int:

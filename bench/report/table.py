@@ -16,7 +16,7 @@ from bench.report import cells
 from bench.report.budget import over_budget
 from bench.report.columns import COMPARED, Column, metric_column, paper_column
 from bench.report.lines import Assigned, Line, left_out, other_recipes, recorded_lines, suite_lines
-from bench.report.measured import Measured
+from bench.report.measured import Measured, decimals_apart
 from bench.report.notes import Facts, facts, notes, seeds_notes, warnings
 from bench.report.ranking import ranked_rows
 from bench.report.sides import measured_alike
@@ -246,6 +246,8 @@ def _section(
             title = shown_title(row["metric"], row["title"], made[0].protocol)
             metrics[row["metric"]] = metric_column(title, row["direction"])
 
+    lines = [found for _, found in variants.values()]
+    ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
     shown, values = [], {}
     for number, (line, found) in enumerate(variants.values()):
         some = next(iter(found.values()))
@@ -254,14 +256,17 @@ def _section(
         for column in paper.columns if paper else ():
             entry[paper_column(column).name] = cells.number(line.paper.get(column.name))
         for name in columns:
-            value = Measured.of(found.get(name, nothing))
-            values[number, metrics[name].name] = value
-            entry[metrics[name].name] = str(value)
+            values[number, metrics[name].name] = Measured.of(found.get(name, nothing))
+            entry[metrics[name].name] = ""
         shown.append(entry | cells.cost(some, compared_costs))
+    for name, rows in ranked.items():
+        of_metric = [values[number, name] for number in range(len(lines))]
+        more = decimals_apart([one.value for one in of_metric], rows)
+        for number, one in enumerate(of_metric):
+            values[number, name] = replace(one, more=more)
+            shown[number][name] = str(values[number, name])
 
-    lines = [found for _, found in variants.values()]
     labels = _labels([(line.label, next(iter(rows.values()))) for line, rows in variants.values()])
-    ranked = {metrics[name].name: ranked_rows(lines, name) for name in columns}
     seeds = () if made and is_study(made[0].protocol) else seeds_notes(labels, values)
     others = other_recipes(line for line, _ in here)
     frame = pd.DataFrame(shown)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bench.data.altered import UPRIGHT, orientation
-from bench.data.decoding import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC
+from bench.data.decoding import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC, refuse_damaged_png
 
 LOSSY = ("JPEG", "WEBP")
 """Formats whose images are, or may be, not the pixels that a model made."""
@@ -50,7 +50,7 @@ def decode_exactly(data: bytes, shape: tuple[int, int, int]) -> Pixels:
             kind = str(image.format)
             if image.size != (width, height):
                 raise OddImageError(f"of another size than {width}x{height}", f"{image.width}x{image.height}")
-            if data.startswith(PNG_MAGIC) and data[PNG_DEPTH] > 8:
+            if data.startswith(PNG_MAGIC) and data[PNG_DEPTH] != 8:
                 raise OddImageError("not of 8 bits", f"{data[PNG_DEPTH]} bits")
             if image.mode != mode or "transparency" in image.info:
                 found = f"{image.mode} with transparency" if "transparency" in image.info else image.mode
@@ -60,6 +60,7 @@ def decode_exactly(data: bytes, shape: tuple[int, int, int]) -> Pixels:
             if (turned := orientation(image)) != UPRIGHT:
                 raise OddImageError("turned by EXIF data, which are not applied", f"orientation {turned}")
             levels = np.array(image)
+            refuse_damaged_png(data, image)
     except OddImageError:
         raise
     except Image.UnidentifiedImageError:

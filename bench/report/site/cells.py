@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.core.files import human_size
@@ -35,12 +35,13 @@ COSTS = (
 """Headings of the columns that show cost, and the weights that were measured."""
 
 
-def measured(row: Mapping[str, Any] | None, best: bool = False, seeds: int = 0) -> Cell:
+def measured(row: Mapping[str, Any] | None, best: bool = False, seeds: int = 0, more: int = 0) -> Cell:
     """Return the cell of a row of the summary (bench.report.summary); None: the metric was not measured.
 
-    `seeds` is the number of training seeds of the table's row; a value of fewer says of how many it is.
+    `seeds` is the number of training seeds of the table's row; a value of fewer says of how many it is. `more` is
+    the number of decimals by which the column needs more than others.
     """
-    one = Measured.of(dict(row)) if row is not None else Measured()
+    one = replace(Measured.of(dict(row)), more=more) if row is not None else Measured()
     if one.value is None:
         return Cell(one.state, words=True) if one.state else EMPTY
     spread = one.half if one.ranks else one.ends

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.metrics import catalogue
@@ -15,7 +15,16 @@ from bench.report.site.cells import EMPTY, Cell, quoted
 from bench.report.site.lines import fits, owner_of
 from bench.report.site.pages import Chart, Page, Site
 from bench.report.site.suite_charts import curve_charts, interval_charts
-from bench.report.site.tables import COST_COLUMNS, Column, Row, Table, not_run_row, value, variant_row
+from bench.report.site.tables import (
+    COST_COLUMNS,
+    Column,
+    Row,
+    Table,
+    more_decimals,
+    not_run_row,
+    value,
+    variant_row,
+)
 from bench.report.todo import Left, command, left_of, pending_of
 from bench.runs.record import is_study
 from bench.runs.states.pending import StateLookup
@@ -113,11 +122,12 @@ def _table(
     columns += [_column(name, board) for name in scale.columns]
     variants = [(line, variant) for number, line in enumerate(lines) for variant in owned.get(number, ())]
     shown = [dict(variant.metrics) for _, variant in variants]
-    best = {(place, name) for name in scale.columns for place in best_rows(shown, name)}
-    rows = {
-        id(variant): _row(scale, paper, line, variant, {name for number, name in best if number == place})
-        for place, (line, variant) in enumerate(variants)
-    }
+    best = {name: best_rows(shown, name) for name in scale.columns}
+    more = {name: more_decimals([variant for _, variant in variants], name, best[name]) for name in best}
+    rows = {}
+    for place, (line, variant) in enumerate(variants):
+        cells = [value(variant, name, place in best[name], more[name]) for name in scale.columns]
+        rows[id(variant)] = variant_row(variant, line.label, [*_paper_cells(paper, line), *cells])
     ordered: list[Row] = []
     for number, line in enumerate(lines):
         if number in owned:
@@ -143,11 +153,6 @@ def _column(name: str, board: Board | None) -> Column:
             return Column(metric.title, metric.direction)
     info = next((found for found in vars(catalogue).values() if getattr(found, "name", "") == name), None)
     return Column(header(info.title, info.direction), info.direction) if info else Column(name)
-
-
-def _row(scale: SuiteScale, paper: PaperTable | None, line: Line, variant: Variant, best: Collection[str]) -> Row:
-    cells = [value(variant, name, name in best) for name in scale.columns]
-    return variant_row(variant, line.label, [*_paper_cells(paper, line), *cells])
 
 
 def _empty(scale: SuiteScale, paper: PaperTable | None, line: Line) -> Row:

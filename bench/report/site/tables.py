@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.report.cells import NOTHING
+from bench.report.measured import decimals_apart
 from bench.report.site.boards import Board, Variant
 from bench.report.site.cells import COSTS, EMPTY, Cell, costs, measured
 from bench.report.site.entries import Entry
@@ -120,13 +121,22 @@ COST_COLUMNS = [Column(title, cost=True) for title in COSTS]
 def values(board: Board, place: int, names: Sequence[str]) -> dict[str, Cell]:
     """Return the cells of a board's variant by metric; the best are marked."""
     variant = board.variants[place]
-    return {name: value(variant, name, board.best.get(name) == place) for name in names}
+    ranked = {name: [board.best[name]] if name in board.best else [] for name in names}
+    return {
+        name: value(variant, name, place in best, more_decimals(board.variants, name, best))
+        for name, best in ranked.items()
+    }
 
 
-def value(variant: Variant, name: str, best: bool) -> Cell:
-    """Return the cell of a variant's metric, or of its failure."""
+def value(variant: Variant, name: str, best: bool, more: int) -> Cell:
+    """Return the cell of a variant's metric, with `more` decimals than others, or of its failure."""
     failed = variant.some if variant.some["status"] == "failed" else None
-    return measured(variant.metrics.get(name, failed), best, variant.seeds)
+    return measured(variant.metrics.get(name, failed), best, variant.seeds, more)
+
+
+def more_decimals(variants: Sequence[Variant], name: str, best: Sequence[int]) -> int:
+    """Return how many more decimals a metric's column needs to tell the best, by its place, from the others."""
+    return decimals_apart([variant.value(name) for variant in variants], best) if best else 0
 
 
 def variant_row(variant: Variant, label: str, cells: Sequence[Cell]) -> Row:

@@ -35,8 +35,8 @@ FULL_RANK = 10
 TWICE = 2
 """FDs of fewer and of all images of one student differ by less than this factor, beyond what fewer images add."""
 TAILS = 8
-"""What fewer images add to an FD of features with heavy tails, in terms of what they add to one of normal features;
-at most 6.3 was measured, for the cubes of half a normal distribution, whose kurtosis is 150."""
+"""How many times more fewer images add to an FD of features with heavy tails than to one of normal features; 6.3
+times was the most that was measured, for the cubes of half a normal distribution, whose kurtosis is 150."""
 FEATURES = 32
 """Of fewer features, a single image in a heavy tail may be most of an FD."""
 
@@ -171,8 +171,9 @@ def _of_distances(record: Record, lines: Sequence[Mapping[str, Any]]) -> Iterato
     if not (isinstance(samples, int) and isinstance(rank, int)) or samples < FULL_RANK * rank:
         return
     value, during = recorded.values[0], last["fd"]
-    known = is_finite(trace) and rank >= FEATURES  # records of earlier versions have no trace
-    most = TWICE * value + TAILS * normal_bias(trace, rank, samples) if known else math.inf
+    most = math.inf
+    if isinstance(trace, int | float) and rank >= FEATURES:  # records of earlier versions have no trace
+        most = TWICE * value + TAILS * normal_bias(trace, rank, samples)
     if during > most or value > during * TWICE:
         yield warning(
             f"FD at iteration {found.iteration} was {during:g}, of {samples:,} images, but the record says "

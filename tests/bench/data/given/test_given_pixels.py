@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from bench.core.errors import UserError
+from bench.data.decoding import PNG_MAGIC, decode
 from bench.data.given.pixels import OddImageError, decode_exactly
 
 RGB = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
@@ -73,6 +77,51 @@ def test_an_image_that_viewers_turn_is_refused(kind: str) -> None:
         decode_exactly(encoded(Image.fromarray(RGB), kind, exif=exif), SHAPE)
     exif[ExifTags.Base.Orientation] = 1
     assert decode_exactly(encoded(Image.fromarray(RGB), kind, exif=exif), SHAPE).format == kind
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_of(rows: int, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG of 8 rows, of which only some are there, with right checksums and its end."""
+    header = struct.pack(">IIBBBBB", 6, 8, bits, colour, 0, 0, 0)
+    wide = len(RGB[0].tobytes()) if colour == 2 else (6 * bits + 7) // 8
+    pixels = b"".join(b"\0" + RGB[row].tobytes()[:wide] for row in range(rows))
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(pixels, 0)), chunk(b"IEND", b"")]
+    return PNG_MAGIC + b"".join(parts)
+
+
+def test_a_png_without_its_last_rows_is_refused_which_pillow_makes_black() -> None:
+    assert np.array_equal(decode_exactly(png_of(8), SHAPE).levels, RGB.transpose(2, 0, 1))
+    with pytest.raises(OddImageError, match=r"damaged or cut short \(it has 5 of 8 rows"):
+        decode_exactly(png_of(5), SHAPE)
+    with pytest.raises(UserError, match=r"a\.png cannot be decoded: it has 5 of 8 rows"):
+        decode(png_of(5), "a.png")
+
+
+def test_a_png_with_a_changed_byte_is_refused_which_pillow_reads_as_other_colours() -> None:
+    """Of stored bytes, which any decompressor accepts."""
+    content = png_of(8)
+    place = content.index(RGB[3].tobytes())
+    changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    with pytest.raises(OddImageError, match=r"damaged or cut short .*checksum"):
+        decode_exactly(changed, SHAPE)
+    with pytest.raises(UserError, match=r"a\.png cannot be decoded: .*checksum"):
+        decode(changed, "a.png")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_fewer_bits_is_refused(bits: int) -> None:
+    with pytest.raises(OddImageError, match=f"not of 8 bits .{bits} bits"):
+        decode_exactly(png_of(8, bits, 0), (1, 8, 6))
+
+
+def test_a_black_image_has_all_its_rows() -> None:
+    for mode, shape in (("RGB", SHAPE), ("L", (1, 8, 6))):
+        assert not decode_exactly(encoded(Image.new(mode, (6, 8))), shape).levels.any()
+        for kind in (mode, "1", "P", "LA", "RGBA"):
+            assert decode(encoded(Image.new(kind, (6, 8))), "a.png").image.size == (6, 8)
 
 
 def test_an_animation_is_refused() -> None:

@@ -12,10 +12,13 @@ from bench.core.run_folder import RECORD
 from bench.report.blocks import to_markdown
 from bench.report.comparison.comparing import compared
 from bench.report.comparison.text import blocks
-from bench.report.measured import fixed
+from bench.report.measured import decimals_apart, fixed
 from bench.report.renderer import Layout
 from bench.report.sides import Found, Side
+from bench.report.site.boards import boards_of
 from bench.report.site.cells import measured
+from bench.report.site.entries import Entry
+from bench.report.site.tables import values
 from bench.report.summary import summarise
 from bench.report.table import ReportTable, task_table, tidy
 from bench.runs.record import Record
@@ -66,6 +69,41 @@ def test_equal_values_have_no_spread_instead_of_an_error_of_zero_and_are_not_the
     assert not re.search(r"± ?0\.0+\b", text)
 
 
+def close_students(make_record: Make) -> list[Record]:
+    """Students whose values differ by more than their intervals, and by less than tables usually show."""
+    fd = {"dmd2": 0.10012, "gan": 0.10048, "gan-ttur": 0.10051, "sid": 0.2}
+    return [make_record(name, seed, (value + 1e-7 * seed,)) for name, value in fd.items() for seed in range(3)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_best_value_is_never_shown_as_equal_to_another(make_record: Make, name: str) -> None:
+    """Its column has as many decimals as tell the best, and the second, from all others."""
+    table = task_table(close_students(make_record), "fashion")
+    text = rendered(name, table)
+    assert {row for row, _ in table.sections[0].best} == {0} and {row for row, _ in table.sections[0].second} == {
+        1
+    }
+    assert all(number in text for number in ("0.10012", "0.10048", "0.10051", "0.20000"))
+
+
+@pytest.mark.parametrize(
+    ("column", "marked", "more"),
+    [
+        ([0.1, 0.1004, None], [0], 1),
+        ([0.1, 0.1004], [], 0),
+        ([0.1, 0.1], [0], 0),
+        ([0.9996, 1.004], [0], 1),  # 1.000 and 1.00
+        ([1000.0, 1000.001], [1], 1),
+        ([1000.0, 1000.0000001], [1], 5),
+        ([3.3e-5, 3.34e-5], [0], 4),
+    ],
+)
+def test_a_column_has_as_many_decimals_as_its_marked_values_need(
+    column: list[float | None], marked: list[int], more: int
+) -> None:
+    assert decimals_apart(column, marked) == more
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_small_spread_is_a_number_and_not_zero(make_record: Make, name: str) -> None:
     records = [make_record(seed=seed, fd=(0.3 + 1e-6 * seed,)) for seed in range(3)]
@@ -97,6 +135,20 @@ def test_a_comparison_tests_numbers_of_any_size_and_no_values_without_spread(mak
     close = to_markdown(blocks(compared([side("a", 1000, 1000.001), side("b", 1e-323, 3e-323)])))
     assert "| 1000.00 | [999.99, 1000.01] |" in close
     assert "−0.0" not in close
+
+
+def test_a_table_of_the_site_tells_the_best_from_the_others(make_record: Make) -> None:
+    entries = [Entry(record, Path("nowhere") / RECORD, record.run_id) for record in close_students(make_record)]
+    places = {id(entry.record): place for place, entry in enumerate(entries)}
+    frame = tidy([entry.record for entry in entries], lambda record: places[id(record)])
+    (board,) = boards_of("fashion", entries, frame)
+    cells = [values(board, place, ["fd"])["fd"] for place in range(len(board.variants))]
+    assert [(cell.text, cell.best) for cell in cells] == [
+        ("0.1001", True),
+        ("0.1005", False),
+        ("0.1005", False),
+        ("0.2000", False),
+    ]
 
 
 def test_a_cell_of_the_site_says_that_there_is_no_spread(make_record: Make) -> None:

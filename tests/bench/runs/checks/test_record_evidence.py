@@ -251,7 +251,7 @@ def test_curves_of_another_run_have_another_fd_at_the_end(
 
 @pytest.mark.parametrize("tails", [1, 2, 3])
 def test_fewer_images_of_the_right_distribution_add_no_more_to_an_fd(tails: int) -> None:
-    """Of normal features, and of half a normal distribution's powers, whose tails no classifier's features have."""
+    """Of normal features, and of powers of half a normal distribution, whose tails are heavy."""
     random, images = np.random.default_rng(0), FULL_RANK * FEATURES
     sizes = np.exp(-np.arange(FEATURES) / 16)
 
