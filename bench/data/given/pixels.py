@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from bench.data.altered import UPRIGHT, orientation
-from bench.data.decoding import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC, refuse_damaged_png
+from bench.data.decoding import MAX_IMAGE_BYTES, PNG_DEPTH, PNG_MAGIC, refuse_missing_rows
 
 LOSSY = ("JPEG", "WEBP")
 """Formats whose images are, or may be, not the pixels that a model made."""
@@ -57,10 +57,11 @@ def decode_exactly(data: bytes, shape: tuple[int, int, int]) -> Pixels:
                 raise OddImageError(f"not of the mode {mode} ({'grey' if channels == 1 else 'colour'})", found)
             if getattr(image, "n_frames", 1) > 1:
                 raise OddImageError("animations", f"{getattr(image, 'n_frames', 1)} pictures")
+            image.load()  # now: reading a PNG's EXIF data would load it, and hide that it cannot be decoded
             if (turned := orientation(image)) != UPRIGHT:
                 raise OddImageError("turned by EXIF data, which are not applied", f"orientation {turned}")
             levels = np.array(image)
-            refuse_damaged_png(data, image)
+            refuse_missing_rows(data, image)
     except OddImageError:
         raise
     except Image.UnidentifiedImageError:
