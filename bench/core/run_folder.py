@@ -59,7 +59,7 @@ KEPT_KINDS = ("images", "features")
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first; each is named by its iteration."""
-    return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda path: int(path.stem))
+    return sorted((path for path in folder.glob("*.pt") if path.stem.isdecimal()), key=lambda path: int(path.stem))
 
 
 def runs_option(runs: Path) -> str:

@@ -57,7 +57,7 @@ def decode(data: bytes, name: str) -> Decoded:
 
 
 def refuse_missing_rows(data: bytes, image: Image.Image) -> None:
-    """Raise OSError if a decoded `image` is a PNG whose pixels end early: Pillow makes rows that are missing black."""
+    """Raise OSError if a decoded `image` is a PNG that lacks its last rows, which Pillow makes black."""
     if not data.startswith(PNG_MAGIC) or data[PNG_INTERLACED]:
         return
     last = image.crop((0, image.height - 1, image.width, image.height))

@@ -31,13 +31,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.10g} %"
 
 
-def number(value: float | None) -> str:
-    """Format a value as the paper does: a whole number, two decimals, or three below 1."""
+def number(value: float | None, more: int = 0) -> str:
+    """Format a value as the paper does: a whole number, two decimals, or three below 1, or `more` than these."""
     if value is None:
         return NOTHING
     if isinstance(value, int):
         return str(value)
-    return fixed(value, decimals(value))
+    return fixed(value, decimals(value) + more)
 
 
 def one_result(metric: MetricResult, protocol: Mapping[str, Any]) -> str:

@@ -147,7 +147,7 @@ def _of_zip(path: Path, skipped: Counter[str]) -> dict[str, Read]:
 def _without_top_folder(files: dict[str, Read]) -> dict[str, Read]:
     """Leave out the folder that a zip of a folder has around all its files, so that names are as in the folder."""
     tops = {name.split("/", 1)[0] if "/" in name else "" for name in files}
-    if len(tops) != 1 or tops == {""} or next(iter(tops)).isdigit():
+    if len(tops) != 1 or tops == {""} or next(iter(tops)).isdecimal():
         return files
     return {name.split("/", 1)[1]: read for name, read in files.items()}
 
@@ -188,4 +188,4 @@ def _member(shard: Path, entry: Entry) -> bytes:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """Return the key that sorts a10.png after a9.png."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -187,7 +187,7 @@ def _by_prompt_folders(paths: Sequence[PurePosixPath], wanted: Wanted) -> dict[s
     counts = Counter(int(path.stem) for path in paths)
     for path in sorted(paths, key=lambda path: counts[int(path.stem)] == 1):  # the repeated ones are named first
         prompt, image = path.parts[0], int(path.stem)
-        if len(path.parts) < 2 or not prompt.isdigit() or int(prompt) * each >= wanted.samples:
+        if len(path.parts) < 2 or not prompt.isdecimal() or int(prompt) * each >= wanted.samples:
             raise UserError(
                 f"{path}: {counted(counts[image], 'image')} of the number {image}, and its folder is no number "
                 f"of a prompt (0 to {(wanted.samples - 1) // each}); {MANIFEST_FIX}"

@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 
 from bench.report.cells import number
-from bench.report.sweeps.frontier import panels, quantities_of
-from bench.runs.sweeps.choice import EVALUATIONS
+from bench.report.measured import decimals_apart
+from bench.report.sweeps.frontier import Quantity, panels, quantities_of
+from bench.runs.sweeps.choice import EVALUATIONS, parse_rule
 from bench.runs.sweeps.record import Sweep
 
 CHOSEN = "chosen"
@@ -46,6 +47,7 @@ def _cells(found: Sweep) -> tuple[list[str], list[list[str]]]:
     quantities = quantities_of(found)
     frontiers = _frontiers(found)
     columns = ["", *found.grid, "NFE", *(one.title for one in quantities), "Pareto-optimal in"]
+    more = {one.name: _more_decimals(found, one) for one in quantities}
     rows = []
     for place, point in enumerate(found.points):
         optimal = [name.removeprefix("pareto: ") for name, best in frontiers.items() if place in best]
@@ -54,11 +56,18 @@ def _cells(found: Sweep) -> tuple[list[str], list[list[str]]]:
                 CHOSEN if place == found.chosen else "",
                 *(_shown(point.values.get(axis)) for axis in found.grid),
                 "–" if point.evaluations is None else str(point.evaluations),
-                *(number(one.of(point)) for one in quantities),
+                *(number(one.of(point), more[one.name]) for one in quantities),
                 "; ".join(optimal),
             ]
         )
     return columns, rows
+
+
+def _more_decimals(found: Sweep, quantity: Quantity) -> int:
+    """Return how many more decimals show that the chosen point is the best in what the rule ranks points by."""
+    if found.chosen is None or quantity.name != parse_rule(found.rule, found.directions).quantity:
+        return 0
+    return decimals_apart([quantity.of(point) for point in found.points], [found.chosen])
 
 
 def _frontiers(found: Sweep) -> dict[str, Sequence[int]]:

@@ -45,6 +45,13 @@ def test_images_are_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -
     assert list(open_given(tmp_path / "mine").images)[8:11] == ["8.png", "9.png", "10.png"]
 
 
+def test_digits_that_are_no_numbers_are_signs_like_others(tmp_path: Path) -> None:
+    """A raised 2 is a digit to Python, and no number."""
+    given = ["1²2.png", "²10.png", "²9.png"]
+    write_folder(tmp_path / "mine", IMAGES[: len(given)], given)
+    assert sorted(open_given(tmp_path / "mine").images) == sorted(given)
+
+
 @pytest.mark.parametrize("stray", ["notes.txt", "000000.npy", "readme.md", "more.bmp", "old.zip"])
 def test_a_stray_file_is_refused_by_name(folder: Path, stray: str) -> None:
     (folder / stray).write_bytes(b"x")

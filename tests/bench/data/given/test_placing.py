@@ -71,9 +71,22 @@ def test_names_that_are_prompts_need_not_have_its_capitals_and_signs() -> None:
         ([*names("{}.png", 3), "7.png"], r"1 image of 4 given beyond the first 4: 7\.png"),
         ([*names("{}.png", 3), "last.png"], r"1 of 4 images have names that are neither .* prompt: last\.png;"),
         (["0.png", "a red bird.png"], r"1 of 2 images have numbers as names, and the others prompts: 0\.png; fix"),
+        (
+            ["²/samples/0.png", *names("1/samples/{}.png", 2)],
+            r"²/samples/0\.png: .* its folder is no number of a prompt",
+        ),
         ([*names("{}.png", 4), "1.PNG"], r"1 image given more than once: number 1 is 1\.png, 1\.PNG; fix"),
     ],
-    ids=["one missing", "part of a repetition", "doubled", "beyond", "no number", "number and prompt", "by case"],
+    ids=[
+        "one missing",
+        "part of a repetition",
+        "doubled",
+        "beyond",
+        "no number",
+        "number and prompt",
+        "folder",
+        "by case",
+    ],
 )
 def test_what_is_missing_doubled_or_unknown_is_named(given: Sequence[str], problem: str) -> None:
     with pytest.raises(UserError, match=problem):

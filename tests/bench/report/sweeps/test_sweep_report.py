@@ -68,6 +68,14 @@ def test_the_table_marks_the_frontier_and_the_choice(swept: Sweep) -> None:
     assert "fd, evaluations; fd, recall" in lines[-1]
 
 
+def test_the_chosen_point_is_never_shown_as_equal_to_another(swept: Sweep) -> None:
+    """Only the column of the rule has more decimals."""
+    close = swept.points[0].model_copy(update={"metrics": {"fd": 10.0004, "recall": 0.6004}})
+    lines = list(to_lines(swept.model_copy(update={"points": [close, *swept.points[1:]]})))
+    assert "| 10.0000 " in lines[-1]
+    assert "| 10.0004 " in lines[2] and "| 0.600 " in lines[2] and "| 0.600 " in lines[-1]
+
+
 def test_programs_read_plain_values_and_the_run_of_each_point(swept: Sweep) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(swept))))
     assert [float(row["fd"]) for row in rows] == [fd for fd, _ in RESULTS]
