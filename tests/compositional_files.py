@@ -95,7 +95,7 @@ def save_instruct_blip(folder: Path) -> Path:
         "this",
         "figure",
         "show",
-        "Yes",
+        "yes",
         "a",
         "dog",
         "cat",

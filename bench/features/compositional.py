@@ -55,7 +55,7 @@ OCR = OCRExtractor(
 
 VQASCORE = VQAScoreExtractor(
     "vqascore",
-    "the probability of Yes to whether an image shows its prompt, by InstructBLIP-FlanT5 (not CLIP-FlanT5)",
+    "the probability of yes to whether an image shows its prompt, by InstructBLIP-FlanT5 (not CLIP-FlanT5)",
     (
         Weights(
             "instructblip",

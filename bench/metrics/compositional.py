@@ -60,7 +60,7 @@ VQASCORE = MetricInfo(
     title="VQAScore (InstructBLIP)",
     direction="higher",
     min_samples=100,
-    summary="probability of the answer Yes to whether an image shows its prompt, by InstructBLIP-FlanT5; not "
+    summary="probability of the answer yes to whether an image shows its prompt, by InstructBLIP-FlanT5; not "
     "CLIP-FlanT5's, so not comparable with most published numbers",
     source="Lin et al. 2024, arXiv:2404.01291",
     implementation="bench.metrics.scores:MeanScore",

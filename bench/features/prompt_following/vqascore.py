@@ -1,4 +1,4 @@
-"""VQAScore: how probable a network finds the answer Yes to whether an image shows its prompt.
+"""VQAScore: how probable a network finds the answer yes to whether an image shows its prompt.
 
 The published number uses CLIP-FlanT5, a network that transformers does not have. InstructBLIP-FlanT5, which the
 authors' package also offers, is in transformers. Source: Lin et al. 2024, arXiv:2404.01291.
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from bench.features.batch import Extract, ImageBatch
 
-QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
-ANSWER = "Yes"
+QUESTION = 'Question: Does this figure show "{}"? Please answer yes or no.'
+"""The authors' question to InstructBLIP; they ask CLIP-FlanT5 without `Question:`, and rate its answer `Yes`."""
+ANSWER = "yes"
 SOURCE = "Salesforce/instructblip-flan-t5-xl"
 
 
@@ -96,7 +97,7 @@ class VQAScoreExtractor(FeatureExtractor):
 
     def network(self, found: Mapping[str, FoundWeights], code_sha256: str = "") -> str:
         """Return a name that says which network answers, with its hash."""
-        shown = f"{self.name} by InstructBLIP-FlanT5 (not CLIP-FlanT5)"
+        shown = f"{self.name} by InstructBLIP-FlanT5 with the answer {ANSWER} (not CLIP-FlanT5)"
         return super().network(found, code_sha256).replace(self.name, shown, 1)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.features.batch import ImageBatch
-from bench.features.prompt_following.vqascore import QUESTION, VQAScorer, load_vqascore, vqa_scores
+from bench.features.prompt_following.vqascore import VQAScorer, load_vqascore, vqa_scores
 
 PROMPTS = ("a dog", "a red cat and a dog")
 
@@ -24,12 +24,14 @@ def images() -> Tensor:
 
 
 def test_the_score_is_that_of_the_answer_word_by_word(scorer: VQAScorer, images: Tensor) -> None:
-    """Computed a second time, from the decoder's next words after the start and after Yes."""
+    """Computed a second time, from the decoder's next words after the start and after yes."""
     (found,) = scorer.scores(images[:1], PROMPTS[:1])
     given = scorer.processor(
-        images=images[0].permute(1, 2, 0).numpy(), text=QUESTION.format("a dog"), return_tensors="pt"
+        images=images[0].permute(1, 2, 0).numpy(),
+        text='Question: Does this figure show "a dog"? Please answer yes or no.',  # the authors', to this network
+        return_tensors="pt",
     )
-    yes, end = scorer.processor.tokenizer("Yes").input_ids
+    yes, end = scorer.processor.tokenizer("yes").input_ids
     with torch.no_grad():
         first = scorer.network(**given, decoder_input_ids=torch.tensor([[0]])).logits[0, -1].softmax(0)[yes]
         last = scorer.network(**given, decoder_input_ids=torch.tensor([[0, yes]])).logits[0, -1].softmax(0)[end]
