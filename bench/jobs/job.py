@@ -20,7 +20,7 @@ from bench.core.run_folder import LOG
 from bench.core.stopping import SIGNALS, Stopped, exit_code, listening
 from bench.jobs.spec import JobSpec
 from bench.runs.argv import set_user_argv
-from bench.runs.plugins.places import plugin_place
+from bench.runs.plugins.places import placed, plugin_place
 from bench.runs.states import attempts
 from bench.runs.states.lock import UnderWayError
 
@@ -118,7 +118,7 @@ def _lead(spec: JobSpec, process: JobProcess) -> tuple[attempts.End, str]:
         return "failed", f"exit code {end.code}"
     except Exception as error:
         traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {first_line(error)}"
+        return "failed", f"{type(error).__name__}: {placed(error).splitlines()[0]}"
     return "done", ""
 
 

@@ -89,8 +89,8 @@ class Denoiser(nn.Module, ABC):
     def add_adapters(self, rank: int, alpha: float) -> None:  # noqa: ARG002 (for those that can)
         """Freeze the network and train a LoRA on it instead. Raises UserError where there is no such form."""
         raise UserError(
-            f"{type(self).__name__} names no layers that take a LoRA, and lora_rank is {rank}; "
-            "fix: --set lora_rank=0"
+            f"{type(self).__name__} names no layers that take a LoRA, and is to get one of rank {rank}; "
+            "fix: --set lora_rank=0, or the key of this rank"
         )
 
 

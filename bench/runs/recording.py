@@ -18,6 +18,7 @@ from bench.metrics.result import MetricResult
 from bench.models.denoiser import Denoiser
 from bench.runs.argv import published_values
 from bench.runs.plan import Planned, Run
+from bench.runs.plugins.places import placed
 from bench.runs.provenance import peak_memory, provenance
 from bench.runs.record import Asset, CheckpointInfo, Cost, Failure, MethodInfo, NetworkPasses, Provenance, Record
 from bench.runs.students.trained import TrainedStudent
@@ -141,7 +142,7 @@ def failure(run: Run, error: Exception, prepared: PreparedTask, made: Provenance
     """Return the record of a run that raised an error, with the last lines of its metrics file."""
     failed = Failure(
         type=type(error).__name__,
-        message=str(error),
+        message=placed(error),
         traceback="".join(traceback.format_exception(error)),
         log_tail=[json.dumps(line) for line in read_lines(run.folder / METRICS)[-5:]],
     )

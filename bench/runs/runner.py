@@ -50,7 +50,7 @@ from bench.training.alarms import alarm_notes
 from bench.training.cadence import VALIDATIONS
 from bench.training.log import TrainingLog, read_lines
 from bench.training.recipe import Recipe
-from bench.training.student_sampler import StudentSampler, few_step_sampler
+from bench.training.student_sampler import StudentSampler, checked, few_step_sampler
 from bench.training.tracking import Tracking
 
 T = TypeVar("T")
@@ -245,7 +245,8 @@ class Runner:
         if self.stop is not None:
             self.stop.obey()  # a signal in the last iteration: the student is saved, and the rest may take long
         student, _ = self.prepared.load_student(run.folder / STUDENT)  # the weights on disk are evaluated
-        sampler = run.method.load().sampler(run.recipe, self.prepared.as_sampled(student))
+        sampled = self.prepared.as_sampled(student)
+        sampler = checked(run.method.load().sampler(run.recipe, sampled), sampled)
         images = SampledImages(sampler, self.prepared)
         keeping = self.keeping(run.folder, sampler.description)
         metrics, seconds = self.evaluator.evaluate(images, run.folder / EVALUATION, trained.sha256, keeping)

@@ -65,7 +65,7 @@ def _content(distiller: Distiller[Any], state: TrainingState) -> dict[str, Any]:
         for name, model in distiller.models.items()
     }
     targets = {name: target.state_dict() for name, target in distiller.targets.items()}
-    saved = {**vars(state), "models": models, "targets": targets}
+    saved = {**vars(state), "models": models, "targets": targets, "state": distiller.state}
     content: dict[str, Any] = whole(saved, PartialState().is_main_process)
     return content
 
@@ -114,8 +114,10 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
     try:
         content = _read(path, distiller)
         models, targets = content.pop("models"), content.pop("targets")
-        if odd := sorted((models.keys() ^ distiller.models.keys()) | (targets.keys() ^ distiller.targets.keys())):
-            raise ValueError(f"the networks {', '.join(odd)} are missing in it, or the method does not have them")
+        state_tensors = content.pop("state", {})  # none in checkpoints from before there was add_state
+        parts = (models, distiller.models), (targets, distiller.targets), (state_tensors, distiller.state)
+        if odd := sorted(name for saved, own in parts for name in saved.keys() ^ own.keys()):
+            raise ValueError(f"the parts {', '.join(odd)} are missing in it, or the method does not have them")
         for name, model in distiller.models.items():
             model.load_state_dict(shares_of(models[name]["network"], model.network))
             model.optimizer.load_state_dict(optimizer_shares(models[name]["optimizer"], model.optimizer))
@@ -123,6 +125,10 @@ def restore_checkpoint(folder: Path, distiller: Distiller[Any]) -> TrainingState
             _check_optimizer(name, model)
         for name, target in distiller.targets.items():
             target.load_state_dict(shares_of(targets[name], target.network))
+        for name, tensor in distiller.state.items():
+            if state_tensors[name].shape != tensor.shape:
+                raise ValueError(f"the state {name} has another shape")
+            tensor.copy_(state_tensors[name])
         state = TrainingState(**content)
         if state.iteration != int(path.stem):
             raise ValueError(f"it was written after {state.iteration} iterations, but its name has another number")

@@ -16,7 +16,7 @@ from bench.models.denoiser import Denoiser, GuidedDenoiser
 from bench.models.grid import grid_index, student_indices
 from bench.training.compiling import compile_network
 from bench.training.context import Batch, MicroBatch, Noised, Pairs, TrainingContext
-from bench.training.figures import check_loss
+from bench.training.figures import check_loss, diversity
 from bench.training.half_weights import HalfWeights
 from bench.training.one_base import copy_on, not_synchronised, share_shards, shared_names
 from bench.training.recipe import Recipe
@@ -30,9 +30,6 @@ __all__ = ["Batch", "Distiller", "Noised", "Pairs", "Recipe", "TrainedModel", "T
 
 STUDENT = "generator"
 """The name of the network that is evaluated."""
-
-MOST_COMPARED = 64
-"""Most images of a batch whose distances are measured, since there are as many as its square."""
 
 FIX = "fix: make it of what the model returns with gradients enabled, and do not detach that"
 
@@ -66,6 +63,7 @@ class Distiller(ABC, Generic[R]):
         """Grid positions of the student's steps, descending."""
         self.models: dict[str, TrainedModel] = {}
         self.targets: dict[str, TargetNetwork] = {}
+        self.state: dict[str, Tensor] = {}
         self.micro_batch = MicroBatch()
         """The current micro-batch, which the engine sets before each training step."""
         if recipe.one_base:  # copies have the teacher's weights, so these get their precision before
@@ -117,9 +115,16 @@ class Distiller(ABC, Generic[R]):
         return self.add_model(STUDENT, self.build_student(self.teacher), self.recipe.lr)
 
     def add_model(self, name: str, network: nn.Module, lr: float) -> TrainedModel:
-        """Register a network to train at a rate; checkpoints contain both. Raises UserError for a taken name."""
-        if name in self.models:
-            raise UserError(f"{type(self).__name__} adds model {name!r} twice; fix: give each model its own name")
+        """Register a network to train at a rate; checkpoints contain both.
+
+        Raises UserError for a taken name, and for weights of the teacher, which stays as it is.
+        """
+        self._refuse_taken(name, self.models)
+        if self._trains_teacher(network):
+            raise UserError(
+                f"{type(self).__name__} adds model {name!r} with the teacher's own weights, which would be "
+                "trained; fix: give it self.trainable_copy(self.teacher)"
+            )
         shared, half = self._place(network)
         wrapped = network if self.sharded or half else self.accelerator.prepare_model(network)
         optimizer = self.accelerator.prepare_optimizer(self.build_optimizer(half.master if half else network, lr))
@@ -138,6 +143,15 @@ class Distiller(ABC, Generic[R]):
         shared, half = self._place(network)
         self.targets[name] = TargetNetwork(network, model, decay, shared, half)
         return self.targets[name]
+
+    def add_state(self, name: str, value: Tensor) -> Tensor:
+        """Register a tensor that is no weight, such as a queue; return it, on the device, to be changed in place.
+
+        Checkpoints contain it as the first process has it. Raises UserError for a taken name.
+        """
+        self._refuse_taken(name, self.state)
+        self.state[name] = value.detach().clone().to(self.accelerator.device)
+        return self.state[name]
 
     def update_target(self, target: TargetNetwork) -> None:
         """Move a target towards its model. Call this after the model's step; it acts once in each iteration."""
@@ -166,6 +180,12 @@ class Distiller(ABC, Generic[R]):
 
         Gradients add up over an iteration's micro-batches; the optimiser steps after the last one.
         """
+        if model.micro_batch is self.micro_batch and self.micro_batch.count > 1:
+            raise UserError(
+                f"{self._name_of(model)} has two steps in one iteration, which micro-batches cannot divide; "
+                "fix: --set gradient_accumulation=1, or add its losses and step once"
+            )
+        model.micro_batch = self.micro_batch
         if self.micro_batch.index == 0:
             model.release_gradients()  # of a backward pass without a step
         if not any(output.requires_grad for output in outputs):
@@ -282,16 +302,13 @@ class Distiller(ABC, Generic[R]):
         accelerator = self.accelerator
         shard(network, accelerator.device, accelerator.num_processes, self.recipe.precision == "bf16")
 
+    def _refuse_taken(self, name: str, taken: Mapping[str, object]) -> None:
+        if name in taken:
+            raise UserError(f"{type(self).__name__} adds {name!r} twice; fix: give each its own name")
+
+    def _trains_teacher(self, network: nn.Module) -> bool:
+        own = {id(weight) for weight in self.teacher.parameters()}
+        return any(weight.requires_grad and id(weight) in own for weight in network.parameters())
+
     def _name_of(self, model: TrainedModel) -> str:
         return next((f"model {name!r}" for name, one in self.models.items() if one is model), "a model")
-
-
-def diversity(images: Tensor) -> Tensor:
-    """Return how different the images [B, ...] of a batch are, B > 1, from at most the first 64 of them.
-
-    It is the root mean square difference of an image from the nearest other one, averaged over the images. Images
-    that collapse within their class have near neighbours as soon as two of a class are in the batch.
-    """
-    flat = images[:MOST_COMPARED].flatten(1)
-    distances = torch.cdist(flat, flat).fill_diagonal_(torch.inf)
-    return distances.amin(1).mean() / flat.shape[1] ** 0.5

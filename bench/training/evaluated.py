@@ -14,6 +14,7 @@ from bench.task.base import PreparedTask
 from bench.training.distiller import Distiller
 from bench.training.one_base import OwnState
 from bench.training.sharding import shares_of, whole
+from bench.training.trained_model import move_average
 
 
 class EvaluatedStudent:
@@ -36,7 +37,7 @@ class EvaluatedStudent:
             self.average = {name: value.clone() for name, value in current.items()}
             return
         decay = min(most, generator.updates / (generator.updates + 10))
-        torch._foreach_lerp_(list(self.average.values()), list(current.values()), 1 - decay)
+        move_average(self.average, current, decay)
 
     def restore(self, average: Mapping[str, Tensor] | None, device: torch.device) -> None:
         """Take the EMA of a checkpoint, whole and on the CPU, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from bench.training.alarms import PREFIX, REAL
@@ -10,6 +11,9 @@ LOG_EVERY = 10
 
 OWN_FIGURES = ("iteration", "lr", "fd", "fd_samples", "gradient/", PREFIX, REAL)
 """Names, and prefixes that end in "/", of the figures that the trainer logs itself."""
+
+MOST_COMPARED = 64
+"""Most images of a batch whose distances are measured, since there are as many as its square."""
 
 
 def is_logged_update(updates: int, iterations: int) -> bool:
@@ -56,6 +60,17 @@ def check_loss(loss: object, whose: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim:
         what = f"the shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"the type {type(loss).__name__}"
         raise ValueError(f"the loss of {whose} has {what}; fix: give a tensor without dimensions, loss.mean()")
+
+
+def diversity(images: Tensor) -> Tensor:
+    """Return how different the images [B, ...] of a batch are, B > 1, from at most the first 64 of them.
+
+    It is the root mean square difference of an image from the nearest other one, averaged over the images. Images
+    that collapse within their class have near neighbours as soon as two of a class are in the batch.
+    """
+    flat = images[:MOST_COMPARED].flatten(1)
+    distances = torch.cdist(flat, flat).fill_diagonal_(torch.inf)
+    return distances.amin(1).mean() / flat.shape[1] ** 0.5
 
 
 def _is_own(name: str, own: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from bench.core.device import this_device
 from bench.core.errors import UserError
@@ -34,6 +35,47 @@ class StudentSampler:
 
     def __call__(self, noise: SampleNoise, condition: Tensor) -> Tensor:
         return self.sample(noise, condition)
+
+
+def checked(sampler: StudentSampler, student: nn.Module) -> StudentSampler:
+    """Return the sampler of a student, which then raises UserError where it does not do what its record will say.
+
+    It passes each image through the student as often as `evaluations` says, and draws no number of torch's global
+    generators, with which images would not depend on their seeds alone.
+    """
+
+    def sample(noise: SampleNoise, condition: Tensor) -> Tensor:
+        passed, before = 0, _global_generators()
+
+        def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            nonlocal passed
+            passed += len(output)
+
+        handle = student.register_forward_hook(count)
+        try:
+            images = sampler(noise, condition)
+        finally:
+            handle.remove()
+        if not all(map(torch.equal, before, _global_generators())):
+            raise UserError(
+                "the student's sampler draws from torch's global generator, so that no image belongs to its seed; "
+                "fix: draw all noise by noise.draw()"
+            )
+        if passed != sampler.evaluations * len(condition):
+            raise UserError(
+                f"the student's sampler says evaluations={sampler.evaluations}, and passes each image "
+                f"{passed / len(condition):g} times through the student; "
+                f"fix: return replace(..., evaluations={-(-passed // len(condition))})"
+            )
+        return images
+
+    return replace(sampler, sample=sample)
+
+
+def _global_generators() -> list[Tensor]:
+    """Return the states of torch's global generators, of the CPU and of this process's GPU."""
+    gpu = [torch.cuda.get_rng_state()] if this_device().type == "cuda" else []
+    return [torch.get_rng_state(), *gpu]
 
 
 def few_step_sampler(student: Denoiser, indices: Sequence[int]) -> StudentSampler:

@@ -60,6 +60,8 @@ class TrainedModel(OwnState):
         """Number of optimiser steps so far."""
         self.gradient_norm: Tensor | None = None
         """Gradient norm of the last step, before clipping."""
+        self.micro_batch: object = None
+        """The micro-batch of the last backward pass; each is an object of its own."""
 
     def set_rate(self, factor: float) -> None:
         """Set every group's learning rate to a share of its full one.
@@ -114,12 +116,16 @@ class TargetNetwork(OwnState):
         """Copy the model's weights."""
         self.load_state_dict(self.model.state_dict())
 
-    @torch.no_grad()
     def update(self) -> None:
         """Move every weight towards the model's: decay * own + (1 - decay) * the model's."""
-        own, current = self.state_dict(), self.model.state_dict()
-        weights = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - self.decay)
-        for name in own.keys() - set(weights):  # counters are not averaged
-            own[name].copy_(current[name])
+        move_average(self.state_dict(), self.model.state_dict(), self.decay)
         self.refresh()
+
+
+@torch.no_grad()
+def move_average(own: Mapping[str, Tensor], current: Mapping[str, Tensor], decay: float) -> None:
+    """Move an average of a network's state, in place, to decay * own + (1 - decay) * current."""
+    weights = [name for name, value in own.items() if value.is_floating_point()]
+    torch._foreach_lerp_([own[n] for n in weights], [current[n] for n in weights], 1 - decay)
+    for name in own.keys() - set(weights):  # counters are not averaged
+        own[name].copy_(current[name])

@@ -201,7 +201,7 @@ def test_a_checkpoint_without_the_target_is_refused(tiny: PreparedTask, tmp_path
     save_checkpoint(tmp_path, distiller, TrainingState(1, 0.0, "", None))
     path = tmp_path / "0000001.pt"
     torch.save(torch.load(path, weights_only=True) | {"targets": {}}, path)
-    with pytest.raises(UserError, match="networks target are missing in it"):
+    with pytest.raises(UserError, match="parts target are missing in it"):
         restore_checkpoint(tmp_path, distiller)
 
 
@@ -332,7 +332,7 @@ def test_a_model_that_was_never_stepped_is_told_by_name(tiny: PreparedTask, tmp_
 
 
 def test_a_second_model_of_one_name_is_refused(tiny: PreparedTask, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Own adds model 'generator' twice; fix: give each"):
+    with pytest.raises(UserError, match="Own adds 'generator' twice; fix: give each"):
         trainer(tiny, tmp_path).distiller.add_student()
 
 

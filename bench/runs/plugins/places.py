@@ -42,6 +42,13 @@ def plugin_place(error: BaseException) -> Place | None:
     return None
 
 
+def placed(error: BaseException) -> str:
+    """Return an exception's text; its first line ends with the line of a plug-in that it went through, if any."""
+    place = plugin_place(error)
+    first, line, rest = str(error).strip().partition("\n")
+    return f"{first or type(error).__name__} ({place}){line}{rest}" if place else str(error)
+
+
 def module_of(frame: FrameType) -> str:
     """Return the name of the module that a frame runs."""
     return str(frame.f_globals.get("__name__"))

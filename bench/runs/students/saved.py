@@ -29,7 +29,7 @@ from bench.runs.runner import Runner
 from bench.task.base import PreparedTask, Task
 from bench.training.best import read_best
 from bench.training.recipe import build_recipe
-from bench.training.student_sampler import StudentSampler, few_step_sampler
+from bench.training.student_sampler import StudentSampler, checked, few_step_sampler
 
 
 def loaded_student(
@@ -78,7 +78,7 @@ def sampler_of(catalogue: Catalogue, folder: Path, student: Denoiser, indices: S
         )
     method = entry.load()
     recipe = build_recipe(method.recipe_model(), plan.get("recipe") or {}, f"the run in {run}")
-    return method.load().sampler(recipe, student)
+    return checked(method.load().sampler(recipe, student), student)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from bench.core.run_folder import STUDENT
 from bench.core.stopping import StopSignal
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.image_source import SampledImages
+from bench.models.denoiser import Denoiser
 from bench.runs.plan import Run
 from bench.runs.record import INITIAL_WEIGHTS, Provenance
 from bench.runs.recording import trained_student
@@ -31,6 +32,7 @@ from bench.training.checkpoint import start_from
 from bench.training.distiller import Pairs, TrainingContext
 from bench.training.log import TrainingLog
 from bench.training.recipe import Recipe
+from bench.training.student_sampler import checked
 from bench.training.trainer import Trainer
 
 VALIDATION_SAMPLES = 1000
@@ -94,13 +96,14 @@ class StudentTraining(NamedTuple):
         distiller = run.method.load()(recipe, training_context(self.prepared, accelerator, more_data))
         if recipe.init_from is not None:
             more_data.append(file_asset(INITIAL_WEIGHTS, start_from(recipe.init_from, distiller)))
+
+        def measure(student: Denoiser) -> dict[str, float]:
+            sampled = self.prepared.as_sampled(student)
+            images = SampledImages(checked(distiller.sampler(recipe, sampled), sampled), self.prepared)
+            return self.evaluator.validate(images, validation_samples(recipe))
+
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
-            Cadence.of(recipe, self.validations),
-            self.progress,
-            lambda student: self.evaluator.validate(
-                SampledImages(distiller.sampler(recipe, self.prepared.as_sampled(student)), self.prepared),
-                validation_samples(recipe),
-            ),
+            Cadence.of(recipe, self.validations), self.progress, measure
         )
         folder = run.folder / STUDENT
         if accelerator.is_main_process:

@@ -420,7 +420,9 @@ def test_gradients_pass_through_deep_features(denoiser: UNetFamily, batch: tuple
 
 
 def test_a_network_without_a_form_for_a_lora_says_so() -> None:
-    with pytest.raises(UserError, match="names no layers that take a LoRA, and lora_rank is 4; fix: --set lora_r"):
+    with pytest.raises(
+        UserError, match="names no layers that take a LoRA, and is to get one of rank 4; fix: --set lora_r"
+    ):
         edm().add_adapters(4, 8.0)
 
 

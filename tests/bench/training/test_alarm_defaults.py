@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.evaluation.sheet import read_sheet
 from bench.training.alarms import REAL, Monitor, alarm_notes
-from bench.training.distiller import diversity
+from bench.training.figures import diversity
 from bench.training.log import read_lines
 from bench.training.recipe import Recipe
 

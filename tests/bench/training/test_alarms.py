@@ -22,7 +22,8 @@ from bench.runs.runner import Runner
 from bench.task.base import PreparedTask
 from bench.training.alarms import ALARMS, REAL, AlarmNote, Monitor, alarm_notes, alarms_of
 from bench.training.checkpoint import checkpoints
-from bench.training.distiller import TrainingContext, diversity
+from bench.training.distiller import TrainingContext
+from bench.training.figures import diversity
 from bench.training.log import read_lines
 from bench.training.recipe import ALARM_KEYS, Recipe
 from methods.dmd import DMD
