@@ -289,19 +289,17 @@ def build_recipe(model: type[Recipe], values: Mapping[str, Any], who: str) -> Re
         return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
+        said, fix = first["msg"].removeprefix("Value error, "), "fix: bench describe shows its values"
         if not first["loc"]:  # each value is valid, but not all together
-            raise UserError(f"recipe of {who}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise UserError(f"recipe of {who}: {said if 'fix: ' in said else f'{said}; {fix}'}") from None
         key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "tuple_type":
+        if first["type"] == "tuple_type" and key in model.model_fields:
             default = list(model.model_fields[key].get_default())
             raise UserError(
                 f"bad value {first['input']!r} for recipe key {key!r} of {who}: it is a list in brackets; "
                 f"fix: write it as --set '{key}={default}'"
             ) from None
-        raise UserError(
-            f"bad value {first['input']!r} for recipe key {key!r} of {who}: {first['msg']}; "
-            "fix: bench describe shows its values"
-        ) from None
+        raise UserError(f"bad value {first['input']!r} for recipe key {key!r} of {who}: {said}; {fix}") from None
 
 
 def _takes_bool(annotation: Any) -> bool:

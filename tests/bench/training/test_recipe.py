@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import cos, pi
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
 from diffusers.optimization import get_constant_schedule_with_warmup
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator, model_validator
 
 from bench.core.errors import UserError
 from bench.training.recipe import ALARM_KEYS, Recipe, build_recipe
@@ -227,3 +228,44 @@ class TestTrainingThatIsTooShort:
         ):
             longer = recipe.model_copy(update={"iterations": 10_000})
             assert key in recipe.unreached() and key not in longer.unreached()
+
+
+class WithRules(Recipe):
+    """A recipe of a plug-in, with rules of its own."""
+
+    spans: dict[str, tuple[float, float]] = {}  # noqa: RUF012 (a field of pydantic, which copies it)
+    jump: int = 3
+
+    @field_validator("jump")
+    @classmethod
+    def _short(cls, jump: int) -> int:
+        if jump > 5:
+            raise ValueError("a jump is at most 5")
+        return jump
+
+    @model_validator(mode="after")
+    def _lucky(self) -> Self:
+        if self.jump == 4:
+            raise ValueError("jump 4 is unlucky")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"jump": 9},
+            "bad value 9 for recipe key 'jump' of method 'mine': a jump is at most 5; fix: bench describe ",
+        ),
+        ({"jump": 4}, "recipe of method 'mine': jump 4 is unlucky; fix: bench describe "),
+        (
+            {"spans": {"a": 3}},
+            "bad value 3 for recipe key 'spans.a' of method 'mine': Input should be a valid tuple",
+        ),
+    ],
+)
+def test_the_rules_of_a_recipe_speak_in_their_own_words(values: dict[str, object], said: str) -> None:
+    """The last was a KeyError: the value is inside of a field."""
+    with pytest.raises(UserError) as refused:
+        build_recipe(WithRules, values, "method 'mine'")
+    assert str(refused.value).startswith(said)
