@@ -203,7 +203,10 @@ def test_cancelling_is_seen_at_once(scene: Scene) -> None:
 
 def test_code_that_raises_leaves_its_record_and_its_log(scene: Scene) -> None:
     state = scene.before[scene.raising.folder.resolve()]
-    assert (state.state, state.reason) == ("failed", "RuntimeError: a mistake of the plug-in")
+    lines = (Path(__file__).parents[1] / "plugins" / "gated.py").read_text().splitlines()
+    (line,) = (number for number, text in enumerate(lines, 1) if "a mistake of the plug-in" in text)
+    reason = f"RuntimeError: a mistake of the plug-in (in line {line} of plug-in gated.py)"
+    assert (state.state, state.reason) == ("failed", reason)
     record = scene.records[scene.raising.folder]
     assert record.error is not None and "training_step" in record.error.traceback
     printed = bench("logs", scene.raising.id, "--runs", scene.folder / "runs")

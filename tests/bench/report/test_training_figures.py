@@ -123,8 +123,8 @@ def test_a_checkpoint_that_would_give_another_result_is_refused(plan: Callable[.
         (with_state({}), "the optimizer state of generator after 1 step is missing"),
         (_without(whole, *state, weight, "exp_avg_sq"), "the optimizer state of generator is incomplete"),
         (with_state({**optimizer["state"], weight: other}), "or has another shape"),
-        (_without(whole, "models", "critic"), "networks critic are missing"),
-        ({**whole, "models": extra}, "networks guide are missing in it, or the method does not have them"),
+        (_without(whole, "models", "critic"), "parts critic are missing"),
+        ({**whole, "models": extra}, "parts guide are missing in it, or the method does not have them"),
         ({**whole, "iteration": 3}, "after 3 iterations, but its name has another"),
     ):
         torch.save(content, path)

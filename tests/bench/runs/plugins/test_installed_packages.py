@@ -46,10 +46,10 @@ def test_what_is_no_code_of_a_package_is_not(library: Path) -> None:
 
 
 def test_a_module_has_the_hash_of_its_file_and_a_package_in_a_namespace_its_own(library: Path) -> None:
-    for name in ("their_module.py", "their_space/first/__init__.py", "their_space/second/__init__.py"):
+    for name in ("their_only_module.py", "their_space/first/__init__.py", "their_space/second/__init__.py"):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
         (library / name).write_text(f"# {name}\n")
-    assert sha256_now("their_module") == file_sha256(library / "their_module.py")
+    assert sha256_now("their_only_module") == file_sha256(library / "their_only_module.py")
     first = sha256_now("their_space.first.method")
     (library / "their_space" / "second" / "more.py").touch()
     assert sha256_now("their_space.first.method") == first != sha256_now("their_space.second.method")
