@@ -98,7 +98,16 @@ class PlannedRequest:
     executor: Executor
 
     def __post_init__(self) -> None:
-        """Raise UserError if FD is to be measured more or less often than a recipe that selects by it says."""
+        """Raise UserError if FD cannot be measured during training as often as `validations` says.
+
+        A protocol without FD has none then either, and a recipe that selects by it says itself how often.
+        """
+        protocol, asked = self.task.protocol, self.settings.validations
+        if asked not in (0, VALIDATIONS) and "fd" not in protocol.metrics:
+            raise UserError(
+                f"--validations {asked} measures FD during training, and protocol {protocol.name!r} has none; "
+                "fix: leave it out"
+            )
         selecting = [run.label for run in self.runs if run.recipe.keep_best]
         if selecting and self.settings.validations != VALIDATIONS:
             raise UserError(

@@ -59,7 +59,7 @@ def evidence_findings(record: Record, path: Path, metrics: Mapping[str, MetricIn
                 yield Finding(one.level, f"{file.name}: {one.what}", one.fix or FIX)
         except UserError as problem:
             yield error(without_fix(problem), FIX)
-    if record.status == "ok" and found.sheet is None:
+    if record.status == "ok" and found.sheet is None and not of_another_protocol(record):  # those have none
         yield note("no sample sheet beside it", "bench records pack takes one from the run's folder")
 
 

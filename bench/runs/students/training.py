@@ -102,8 +102,9 @@ class StudentTraining(NamedTuple):
             images = SampledImages(checked(distiller.sampler(recipe, sampled), sampled), self.prepared)
             return self.evaluator.validate(images, validation_samples(recipe))
 
+        validations = self.validations if "fd" in self.evaluator.metrics else 0
         trained = Trainer(distiller, self.prepared, run.seed, run.folder, accelerator, self.stop, log).run(
-            Cadence.of(recipe, self.validations), self.progress, measure
+            Cadence.of(recipe, validations), self.progress, measure
         )
         folder = run.folder / STUDENT
         if accelerator.is_main_process:

@@ -49,3 +49,12 @@ def test_a_recipe_that_keeps_the_best_student_says_itself_how_often(
 def test_the_iterations_between_two_measurements(catalogue: Catalogue, validations: int, every: int) -> None:
     recipe = catalogue.methods.get("dmd-ttur").recipe("digits", "micro", {"iterations": 40})
     assert Cadence.of(recipe, validations) == Cadence(checkpoint_every=2, validate_every=every)
+
+
+def test_fd_is_not_measured_under_a_protocol_without_it(bench: Callable[..., Printed], tmp_path: Path) -> None:
+    given = ("run", "--method", "dmd2-4step", "--task", "geneval", "--dry-run", "--runs", tmp_path)
+    refused = bench(*given, "--validations", 3)
+    assert refused.code == 2
+    assert "--validations 3 measures FD during training, and protocol 'geneval' has none; fix: " in refused.text
+    for left in ((), ("--validations", 0)):
+        assert bench(*given, *left).code == 0

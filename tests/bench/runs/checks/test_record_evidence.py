@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from example_records import COMMITTED, EXAMPLE, Written
 
+from bench.core.files import digest
 from bench.evaluation.image_scores import SingleScores, read_scores, write_scores
 from bench.evaluation.sheet import Sheet, maker_digest, write_sheet
 from bench.features.statistics import mean_and_covariance
@@ -264,6 +265,16 @@ def test_fewer_images_of_the_right_distribution_add_no_more_to_an_fd(tails: int)
     most = normal_bias(float(np.trace(real[1])), FEATURES, images)
     assert max(found) < (most if tails == 1 else TAILS * most)
     assert max(found) > most / 2, "the bound is no larger than it has to be"
+
+
+def test_a_result_under_another_protocol_has_no_sheet_to_ask_for(checker: Checker, written: Written) -> None:
+    """An evaluation that is added to a run draws none, so that `bench records pack` has none to take."""
+    own, sha256 = EXAMPLE["run_id"], EXAMPLE["protocol_sha256"]
+    asked = [
+        any("no sample sheet" in str(one) for one in checker.check_file(written({"run_id": name})).findings)
+        for name in (own, f"{own}-{digest([own, sha256])[:6]}")
+    ]
+    assert asked == [True, False]
 
 
 def test_a_student_that_the_lowest_fd_did_not_select_is_an_error(checker: Checker, written: Written) -> None:
