@@ -55,7 +55,7 @@ def describe(
     elif task is not None:
         raise UserError(f"--task needs a method, and {name!r} is not one; fix: leave out --task")
     elif name in catalogue.tasks.entries:
-        data, show = _task_data(pinned_task(catalogue, name, cache), cache), _print_task
+        data, show = _task_data(pinned_task(catalogue, name, cache), catalogue, cache), _print_task
     elif name in catalogue.metrics.entries:
         data, show = _metric_data(catalogue.metrics.get(name)), _print_metric
     elif name in catalogue.extractors.entries:
@@ -85,7 +85,7 @@ def _method_data(catalogue: Catalogue, name: str, task: Task | None, cache: Path
         "origin": entry.origin,
         "recipe": recipe.model_dump(),
         "cost": list(_costs(method, recipe, task)),
-        "task": _task_data(task, cache) if task else None,
+        "task": _task_data(task, catalogue, cache) if task else None,
     }
 
 
@@ -249,7 +249,7 @@ def _recorded_costs(method: str, task: str) -> list[str]:
     return lines
 
 
-def _task_data(task: Task, cache: Path | None) -> dict[str, Any]:
+def _task_data(task: Task, catalogue: Catalogue, cache: Path | None) -> dict[str, Any]:
     """Describe a task, its protocol, and what of its requirements is here."""
     return {
         "kind": "task",
@@ -265,7 +265,7 @@ def _task_data(task: Task, cache: Path | None) -> dict[str, Any]:
         ],
         "requirements": [
             {"role": line.role, "text": line.text, "present": line.is_here}
-            for line in requirement_lines(task, cache)
+            for line in requirement_lines(task, catalogue, cache)
         ],
         "licences": dict(task.licences),
     }

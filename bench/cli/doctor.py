@@ -136,7 +136,7 @@ def _tasks(catalogue: Catalogue, cache: Path | None) -> bool:
     for entry in catalogue.tasks:
         print(f"  {entry.name}")
         try:
-            lines = requirement_lines(pinned_task(catalogue, entry.name, cache), cache)
+            lines = requirement_lines(pinned_task(catalogue, entry.name, cache), catalogue, cache)
         except UserError as error:
             complete = False
             print(f"    BROKEN  {error}")

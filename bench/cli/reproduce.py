@@ -88,6 +88,7 @@ def reproduce(
     from bench.jobs.suite import PlannedSuite
     from bench.report.lines import suite_lines
     from bench.runs.planning import refuse_idle_overrides
+    from bench.runs.protocols.networks import network_requirements
     from bench.runs.registry import load_catalogue
     from bench.runs.suites.plan import SuitePlan
     from bench.runs.suites.reading import load_suite
@@ -118,7 +119,8 @@ def reproduce(
         runs, where, threads, plugin_hashes(catalogue.plugins), trackers, validations=validations
     )
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
-    planned = PlannedSuite(measured_by, first, baselines, settings, workers, plan, found)
+    networks = network_requirements(measured_by, catalogue, where.cache)
+    planned = PlannedSuite(measured_by, first, baselines, settings, workers, networks, plan, found)
     if dry_run:
         for line in planned.lines():
             print(line)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.errors import UserError
+from bench.runs.protocols.networks import network_requirements
 from bench.runs.task_sources import sources_of
 
 if TYPE_CHECKING:
+    from bench.runs.registry import Catalogue
     from bench.task.base import Task
 
 
@@ -20,10 +22,11 @@ class RequirementLine(NamedTuple):
     is_here: bool
 
 
-def requirement_lines(task: Task, cache: Path | None) -> list[RequirementLine]:
-    """Return the requirements of a task; if they cannot be looked up, one line shows the error."""
+def requirement_lines(task: Task, catalogue: Catalogue, cache: Path | None) -> list[RequirementLine]:
+    """Return the requirements of a task and of its protocol's metrics, or one line with the error on the way."""
+    sources = sources_of(task, cache)
     try:
-        found = task.requirements(sources_of(task, cache))
+        found = [*task.requirements(sources), *network_requirements(task, catalogue, sources.cache)]
     except UserError as error:
         return [RequirementLine("data", f"BROKEN  {error}", False)]
     return [

@@ -104,6 +104,7 @@ def tune(
     from bench.jobs.request import PlannedRequest, make_executor
     from bench.jobs.spec import JobSettings, plugin_hashes
     from bench.runs.argv import plugin_options
+    from bench.runs.protocols.networks import network_requirements
     from bench.runs.registry import load_catalogue
     from bench.runs.suites.reading import load_suite
     from bench.runs.tuning.plan import TuningPlan
@@ -134,7 +135,8 @@ def tune(
         runs, where, threads, plugin_hashes(catalogue.plugins), trackers, validations=validations
     )
     workers = make_executor(catalogue, executor, settings, ExecutorOptions(jobs, processes, profile, detach))
-    request = PlannedRequest(on, [run for plan in plans for run in plan.runs], [], settings, workers)
+    networks = network_requirements(on, catalogue, where.cache)
+    request = PlannedRequest(on, [run for plan in plans for run in plan.runs], [], settings, workers, networks)
     if dry_run:
         for line in (*request.lines(), "", *(line for plan in plans for line in plan.lines())):
             print(line)

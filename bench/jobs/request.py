@@ -14,6 +14,7 @@ from bench.jobs.run_states import state_lookup
 from bench.jobs.spec import JobSettings, plugin_hashes
 from bench.runs.plan import BaselineRun, Run
 from bench.runs.planning import plan_run, refuse_idle_overrides
+from bench.runs.protocols.networks import network_requirements
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.repeat import keeping_command
 from bench.runs.states.dry_run import plan_lines, require_for_recipes
@@ -21,6 +22,7 @@ from bench.runs.states.lock import UnderWayError, is_locked
 from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
 from bench.task.base import Task
+from bench.task.declaration import Requirement
 from bench.training.cadence import VALIDATIONS
 from bench.training.trackers import require_trackers, tracker_lines
 
@@ -82,9 +84,9 @@ class RunRequest:
             self.keep,
             self.validations,
         )
-        return PlannedRequest(
-            task, runs, baselines, settings, make_executor(catalogue, self.executor, settings, self.options)
-        )
+        workers = make_executor(catalogue, self.executor, settings, self.options)
+        networks = network_requirements(task, catalogue, sources.cache)
+        return PlannedRequest(task, runs, baselines, settings, workers, networks)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class PlannedRequest:
     baselines: Sequence[BaselineRun]
     settings: JobSettings
     executor: Executor
+    networks: Sequence[Requirement]
+    """What the protocol's metrics read beside what the task requires (bench.runs.protocols.networks)."""
 
     def __post_init__(self) -> None:
         """Raise UserError if FD cannot be measured during training as often as `validations` says.
@@ -119,11 +123,18 @@ class PlannedRequest:
     def lines(self) -> Iterator[str]:
         """Say what would be done: what is needed, each run with its cost and state, and the executor's jobs."""
         sources, lookup = self.settings.sources, state_lookup(self.settings.runs)
-        yield from plan_lines(self.runs, self.baselines, sources, lookup)
+        yield from plan_lines(self.runs, self.baselines, sources, lookup, self.networks)
         yield from self.later_lines(lookup)
         yield from self.tracker_lines()
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
+
+    def require_networks(self) -> None:
+        """Raise UserError if something that the metrics read is missing and a result is to be made."""
+        missing = [one for one in self.networks if one.path is None]
+        if missing and any(run.finished() is None for run in (*self.runs, *self.baselines)):
+            fixes = "".join(f"\n  {one.role}, {one.what}: {one.fix}" for one in missing)
+            raise UserError(f"nothing was run; missing on this machine, each with its fix:{fixes}")
 
     def later_lines(self, lookup: StateLookup) -> Iterator[str]:  # noqa: ARG002 (a suite has such work)
         """Say what would be done after the runs."""
@@ -144,6 +155,7 @@ class PlannedRequest:
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
+        self.require_networks()
         return executed(self.executor, self.runs, self.baselines)
 
 

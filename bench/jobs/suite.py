@@ -41,6 +41,7 @@ class PlannedSuite(PlannedRequest):
     def execute(self) -> Sequence[Run | BaselineRun]:
         sources = self.settings.sources
         require_all([self.plan.trained_on, self.task], self.runs, self.baselines, sources)
+        self.require_networks()
         say_not_sent(self.runs, self.settings.track)
         wanted = [*executed(self.executor, self.runs, self.baselines)]
         self.executor.evaluate(self._published_jobs(), self.task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bench.features.pinned import read_pinned
 from bench.task.base import Task
+from bench.task.declaration import Requirement
 from bench.task.protocol import MAIN, Protocol, TeacherReference
 
 if TYPE_CHECKING:
@@ -35,6 +36,30 @@ def with_metrics(task: T, names: Sequence[str], catalogue: Catalogue) -> T:
     ):
         protocol = replace(protocol, teacher_reference=TeacherReference.by(next(iter(task.baselines.values()))))
     return replace(task, protocol=task.naming_pinned(protocol))
+
+
+def network_requirements(task: Task, catalogue: Catalogue, cache: Path) -> list[Requirement]:
+    """Return the weights that registered extractors read for the protocol's metrics, each pinned or missing.
+
+    A task requires those that it pins for itself, or has an extractor of its own for.
+    """
+    pinned, found = read_pinned(cache), dict[str, Requirement]()
+    for metric in task.protocol.metrics:
+        name = catalogue.metrics.get(metric).extractor
+        if name == MAIN or name not in catalogue.extractors.entries:
+            continue
+        entry = catalogue.extractors.find(name)
+        extractor = entry.load()
+        registered = extractor.network(pinned, entry.plugin_sha256)
+        if task.protocol.extractors.get(name, registered) != registered:
+            continue
+        for one in extractor.weights:
+            if one.name not in task.weight_names:
+                path = pinned[one.name].path if one.name in pinned else None
+                path = path if path is not None and path.exists() else None
+                fix = f"{one.command} ({one.files}; {one.source})"
+                found.setdefault(one.name, Requirement(one.name, f"what metric {metric} reads", path, fix))
+    return list(found.values())
 
 
 def with_registered_networks(task: T, catalogue: Catalogue, cache: Path) -> T:

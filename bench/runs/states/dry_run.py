@@ -18,15 +18,26 @@ if TYPE_CHECKING:
 
 
 def plan_lines(
-    planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources, lookup: StateLookup
+    planned: Sequence[Run],
+    baselines: Sequence[BaselineRun],
+    where: Sources,
+    lookup: StateLookup,
+    networks: Sequence[Requirement],
 ) -> Iterator[str]:
-    """Yield lines with the requirements and the missing ones, then each run with its cost and state."""
+    """Yield lines with the requirements and the missing ones, then each run with its cost and state.
+
+    `networks` are those of the protocol's metrics.
+    """
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
         yield f"{task.name} requires"
         for one in _requirements(task, [run for run in baselines if run.task.name == task.name], where):
             yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
         for one in recipe_requirements([run for run in planned if run.task.name == task.name]):
             yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
+    if networks:
+        yield "metrics require"
+    for one in networks:
+        yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
     yield from _memory(planned)
     yield from (f"warning: {line}" for line in unreached_lines(planned))
     yield ""
