@@ -12,6 +12,7 @@ from bench.cli.json_output import JsonOption, print_json
 from bench.cli.options import PluginOption
 from bench.cli.terminal import print
 from bench.core.errors import UserError
+from bench.runs.plugins.places import DISTRIBUTION, is_ours
 
 if TYPE_CHECKING:
     from bench.runs.registry import Catalogue
@@ -65,9 +66,7 @@ class _Listed:
     def __str__(self) -> str:
         if self.error is not None:
             return f"[broken] {self.error}"
-        return (
-            self.summary if self.origin.startswith("distillation-bench ") else f"{self.summary}  [{self.origin}]"
-        )
+        return self.summary if is_ours(self.origin) else f"{self.summary}  [{self.origin}]"
 
 
 def _listed(catalogue: Catalogue, kind: Kind) -> list[_Listed]:
@@ -76,7 +75,7 @@ def _listed(catalogue: Catalogue, kind: Kind) -> list[_Listed]:
         from bench import __version__
         from bench.runs.suites.reading import load_suite, suite_names
 
-        origin = f"distillation-bench {__version__}"
+        origin = f"{DISTRIBUTION} {__version__}"
         return [_Listed(name, load_suite(name).title, origin) for name in suite_names()]
     rows = []
     for entry in catalogue.registries[kind.value.removesuffix("s")]:

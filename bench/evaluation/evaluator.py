@@ -205,8 +205,6 @@ class Evaluator:
 
     def validate(self, source: ImageSource, samples: int) -> dict[str, float]:
         """Return a quick FD of the first samples, for progress and never for a table."""
-        if "fd" not in self.metrics:
-            return {}
         # A smoke protocol accepts fewer images than features; this number is not a result.
         fewer = replace(self.protocol, samples=min(samples, self.protocol.samples), smoke=True)
         fd = {"fd": self.metrics["fd"]}

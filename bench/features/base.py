@@ -35,6 +35,11 @@ class Weights:
         """The command that gets them: with a published hash they can be downloaded."""
         return f"bench weights get {self.name} {'--download' if self.file is not None else '--from PATH'}"
 
+    @property
+    def fix(self) -> str:
+        """That command, with what it takes and where this is published."""
+        return f"{self.command} ({self.files}; {self.source})"
+
     @classmethod
     def of_file(cls, name: str, file: WeightsFile) -> Weights:
         """Return weights that are one published file."""

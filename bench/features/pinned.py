@@ -76,7 +76,7 @@ def weights_for(extractor: FeatureExtractor, pinned: Mapping[str, FoundWeights])
         if one.name not in pinned:
             raise UserError(
                 f"the weights {one.name!r}, which feature extractor {extractor.name!r} reads, are not pinned; "
-                f"{_fix(one)}"
+                f"fix: {one.fix}"
             )
         found[one.name] = _unchanged(one, pinned[one.name]).path
     return found
@@ -85,14 +85,10 @@ def weights_for(extractor: FeatureExtractor, pinned: Mapping[str, FoundWeights])
 def _unchanged(weights: Weights, pinned: FoundWeights) -> FoundWeights:
     """Return pinned weights. Raises UserError if they are no longer there, or have changed."""
     if not pinned.path.exists():
-        raise UserError(f"the weights {weights.name!r} are no longer at {pinned.path}; {_fix(weights)}")
+        raise UserError(f"the weights {weights.name!r} are no longer at {pinned.path}; fix: {weights.fix}")
     if path_sha256(pinned.path) != pinned.sha256:
-        raise UserError(f"{pinned.path} has changed since it was pinned; {_fix(weights)}")
+        raise UserError(f"{pinned.path} has changed since it was pinned; fix: {weights.fix}")
     return pinned
-
-
-def _fix(weights: Weights) -> str:
-    return f"fix: {weights.command} ({weights.files}; {weights.source})"
 
 
 def _file(cache: Path) -> Path:

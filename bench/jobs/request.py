@@ -17,7 +17,7 @@ from bench.runs.planning import plan_run, refuse_idle_overrides
 from bench.runs.protocols.networks import network_requirements
 from bench.runs.registry import Catalogue, load_catalogue
 from bench.runs.repeat import keeping_command
-from bench.runs.states.dry_run import plan_lines, require_for_recipes
+from bench.runs.states.dry_run import plan_lines, require_for_recipes, require_networks
 from bench.runs.states.lock import UnderWayError, is_locked
 from bench.runs.states.pending import StateLookup
 from bench.runs.task_sources import pinned_task, sources_of
@@ -129,13 +129,6 @@ class PlannedRequest:
         if jobs := self.executor.dry_run(self.runs, self.baselines):
             yield jobs
 
-    def require_networks(self) -> None:
-        """Raise UserError if something that the metrics read is missing and a result is to be made."""
-        missing = [one for one in self.networks if one.path is None]
-        if missing and any(run.finished() is None for run in (*self.runs, *self.baselines)):
-            fixes = "".join(f"\n  {one.role}, {one.what}: {one.fix}" for one in missing)
-            raise UserError(f"nothing was run; missing on this machine, each with its fix:{fixes}")
-
     def later_lines(self, lookup: StateLookup) -> Iterator[str]:  # noqa: ARG002 (a suite has such work)
         """Say what would be done after the runs."""
         return iter(())
@@ -155,7 +148,7 @@ class PlannedRequest:
         if task.pinned_by_prepare and any(run.finished() is None for run in self.runs):
             task.require(self.settings.sources, training=True)  # before a baseline takes its hours
             require_for_recipes(self.runs)
-        self.require_networks()
+        require_networks(self.networks, [*self.runs, *self.baselines])
         return executed(self.executor, self.runs, self.baselines)
 
 

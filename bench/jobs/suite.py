@@ -10,7 +10,7 @@ from bench.jobs.executor import executed
 from bench.jobs.request import PlannedRequest, say_not_sent
 from bench.jobs.spec import JobSpec
 from bench.runs.plan import BaselineRun, Run
-from bench.runs.states.dry_run import require_all, state_of
+from bench.runs.states.dry_run import require_all, require_networks, state_of
 from bench.runs.states.pending import StateLookup
 from bench.runs.suites.plan import SuitePlan
 from bench.runs.suites.suite import SuiteStudent
@@ -41,7 +41,7 @@ class PlannedSuite(PlannedRequest):
     def execute(self) -> Sequence[Run | BaselineRun]:
         sources = self.settings.sources
         require_all([self.plan.trained_on, self.task], self.runs, self.baselines, sources)
-        self.require_networks()
+        require_networks(self.networks, [*self.runs, *self.baselines])
         say_not_sent(self.runs, self.settings.track)
         wanted = [*executed(self.executor, self.runs, self.baselines)]
         self.executor.evaluate(self._published_jobs(), self.task)

@@ -12,7 +12,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
-from bench.models.text.encoders import fit
+from bench.models.text.encoders import fit, lower_case
 
 LIMIT, INSTRUCTION, REWRITES = "max_sequence_length", "complex_human_instruction", "clean_caption"
 """Arguments of a pipeline's call: the tokens that other tokenizers than CLIP's read, what stands before a prompt
@@ -28,7 +28,7 @@ def read_whole(pipeline: DiffusionPipeline, prompts: Sequence[str]) -> list[bool
     """
     takes = inspect.signature(type(pipeline).__call__).parameters
     before = "\n".join(takes[INSTRUCTION].default) if INSTRUCTION in takes else ""
-    texts = [before + (prompt.lower().strip() if REWRITES in takes else prompt) for prompt in prompts]
+    texts = [before + prompt for prompt in (lower_case(prompts) if REWRITES in takes else prompts)]
     parts = [part for name, part in pipeline.components.items() if name.startswith("tokenizer")]
     read = [
         fit(tokenizer, texts, _tokens(tokenizer, takes[LIMIT].default if LIMIT in takes else None, before))

@@ -140,7 +140,7 @@ def fixed(number: float, digits: int) -> str:
 
 def decimals_apart(values: Sequence[float | None], marked: Sequence[int]) -> int:
     """Return how many more decimals tell the marked values of a column, by their places, from all others."""
-    told = [value for value in values if value is not None]
+    given = [value for value in values if value is not None]
 
     def shown(value: float, more: int) -> float:
         return float(fixed(value, decimals(value) + more))
@@ -150,7 +150,7 @@ def decimals_apart(values: Sequence[float | None], marked: Sequence[int]) -> int
             value != values[place] and shown(value, more) == shown(best, more)
             for place in marked
             if (best := values[place]) is not None
-            for value in told
+            for value in given
         ):
             return more
     return MOST_DECIMALS

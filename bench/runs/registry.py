@@ -15,7 +15,7 @@ from bench.runs.plugins.checks import NAMES, importing
 from bench.runs.plugins.files import FROM_FILE, definitions, existing
 from bench.runs.plugins.kinds import KINDS, ROWS, Kind
 from bench.runs.plugins.packages import package_sha256
-from bench.runs.plugins.places import DISTRIBUTION
+from bench.runs.plugins.places import is_ours
 from bench.runs.plugins.process_state import unchanged_process
 from bench.training.families import read_family, read_variants, resolve
 
@@ -120,7 +120,7 @@ class Registry(Generic[T]):
         return self.find(name).load()
 
     def loaded(self, tell: Callable[[UserError], None] = lambda _: None) -> dict[str, T]:
-        """Return all things by their names, imported; what cannot be is told, and hides no other."""
+        """Return all things by their names, imported; what cannot be is reported, and hides no other."""
         found: dict[str, T] = {}
         for entry in self:
             try:
@@ -229,7 +229,7 @@ def _installed_methods(kind: Kind, points: Iterable[tuple[EntryPoint, str]]) -> 
 
 def _foreign(point: EntryPoint, origin: str) -> str:
     """Return the module of an entry point, or nothing if it is one of this package."""
-    return "" if origin.partition(" ")[0] == DISTRIBUTION else point.module
+    return "" if is_ours(origin) else point.module
 
 
 def _family_file(point: EntryPoint) -> Path | None:

@@ -24,6 +24,11 @@ class Place(NamedTuple):
         return f"in line {self.line} of plug-in {self.plugin}" if self.line else f"in plug-in {self.plugin}"
 
 
+def is_ours(origin: str) -> bool:
+    """Return whether a distribution, by its name and version, is this package and no plug-in."""
+    return origin.partition(" ")[0] == DISTRIBUTION
+
+
 def plugin_place(error: BaseException) -> Place | None:
     """Return the last line of a plug-in that an exception went through; None if no plug-in took part.
 

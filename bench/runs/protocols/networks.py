@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +13,8 @@ from bench.task.declaration import Requirement
 from bench.task.protocol import MAIN, Protocol, TeacherReference
 
 if TYPE_CHECKING:
-    from bench.runs.registry import Catalogue
+    from bench.features.base import FeatureExtractor
+    from bench.runs.registry import Catalogue, Entry
 
 T = TypeVar("T", bound=Task)
 
@@ -44,21 +45,15 @@ def network_requirements(task: Task, catalogue: Catalogue, cache: Path) -> list[
     A task requires those that it pins for itself, or has an extractor of its own for.
     """
     pinned, found = read_pinned(cache), dict[str, Requirement]()
-    for metric in task.protocol.metrics:
-        name = catalogue.metrics.get(metric).extractor
-        if name == MAIN or name not in catalogue.extractors.entries:
+    for metric, entry in _registered(task.protocol, catalogue):
+        network = entry.load().network(pinned, entry.plugin_sha256)
+        if task.protocol.extractors.get(entry.name, network) != network:
             continue
-        entry = catalogue.extractors.find(name)
-        extractor = entry.load()
-        registered = extractor.network(pinned, entry.plugin_sha256)
-        if task.protocol.extractors.get(name, registered) != registered:
-            continue
-        for one in extractor.weights:
+        for one in entry.load().weights:
             if one.name not in task.weight_names:
                 path = pinned[one.name].path if one.name in pinned else None
                 path = path if path is not None and path.exists() else None
-                fix = f"{one.command} ({one.files}; {one.source})"
-                found.setdefault(one.name, Requirement(one.name, f"what metric {metric} reads", path, fix))
+                found.setdefault(one.name, Requirement(one.name, f"what metric {metric} reads", path, one.fix))
     return list(found.values())
 
 
@@ -77,12 +72,18 @@ def _named(protocol: Protocol, catalogue: Catalogue, cache: Path) -> Protocol:
     for metric in protocol.metrics:
         if sha256 := catalogue.metrics.find(metric).plugin_sha256:
             files[metric] = sha256
-        extractor = catalogue.metrics.get(metric).extractor
-        if extractor == MAIN or extractor in protocol.extractors or extractor not in catalogue.extractors.entries:
-            continue
-        pinned = read_pinned(cache) if pinned is None else pinned
-        entry = catalogue.extractors.find(extractor)
-        missing[extractor] = entry.load().network(pinned, entry.plugin_sha256)
+    for _, entry in _registered(protocol, catalogue):
+        if entry.name not in protocol.extractors:
+            pinned = read_pinned(cache) if pinned is None else pinned
+            missing[entry.name] = entry.load().network(pinned, entry.plugin_sha256)
     if not missing and files == protocol.plugins:
         return protocol
     return replace(protocol, extractors={**protocol.extractors, **missing}, plugins=files)
+
+
+def _registered(protocol: Protocol, catalogue: Catalogue) -> Iterator[tuple[str, Entry[FeatureExtractor]]]:
+    """Yield the metrics of a protocol whose extractor is registered, each with its extractor."""
+    for metric in protocol.metrics:
+        name = catalogue.metrics.get(metric).extractor
+        if name != MAIN and name in catalogue.extractors.entries:
+            yield metric, catalogue.extractors.find(name)

@@ -30,14 +30,10 @@ def plan_lines(
     """
     for task in {run.task.name: run.task for run in (*planned, *baselines)}.values():
         yield f"{task.name} requires"
-        for one in _requirements(task, [run for run in baselines if run.task.name == task.name], where):
-            yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
-        for one in recipe_requirements([run for run in planned if run.task.name == task.name]):
-            yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
+        yield from map(_line, _requirements(task, planned, baselines, where))
     if networks:
         yield "metrics require"
-    for one in networks:
-        yield f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
+        yield from map(_line, networks)
     yield from _memory(planned)
     yield from (f"warning: {line}" for line in unreached_lines(planned))
     yield ""
@@ -75,6 +71,14 @@ def require_for_recipes(planned: Sequence[Run]) -> None:
         )
 
 
+def require_networks(networks: Sequence[Requirement], runs: Sequence[Planned]) -> None:
+    """Raise UserError if something that metrics read is missing, and one of the runs has no result yet."""
+    missing = [one for one in networks if one.path is None]
+    if missing and any(run.finished() is None for run in runs):
+        fixes = "".join(f"\n  {one.role}, {one.what}: {one.fix}" for one in missing)
+        raise UserError(f"nothing was run; missing on this machine, each with its fix:{fixes}")
+
+
 def require_all(
     tasks: Sequence[Task], planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources
 ) -> None:
@@ -88,8 +92,7 @@ def require_all(
         return
     fixes = []
     for task in pinned:
-        found = list(_requirements(task, [run for run in baselines if run.task.name == task.name], where))
-        found += recipe_requirements([run for run in planned if run.task.name == task.name])
+        found = _requirements(task, planned, baselines, where)
         fixes += [f"\n  {task.name}, {one.role}: {one.fix}" for one in found if one.path is None]
     raise UserError(f"nothing was run; missing on this machine, each with its fix:{''.join(fixes)}")
 
@@ -113,10 +116,19 @@ def state_of(run: Planned, lookup: StateLookup) -> str:
     return ", ".join(part for part in (str(pending) if pending else "", progress) if part) or "new"
 
 
-def _requirements(task: Task, baselines: Sequence[BaselineRun], where: Sources) -> Iterator[Requirement]:
+def _requirements(
+    task: Task, planned: Sequence[Run], baselines: Sequence[BaselineRun], where: Sources
+) -> Iterator[Requirement]:
+    """Yield what a task requires, then what the samplers and the recipes of its runs add."""
     yield from task.requirements(where)
     for run in baselines:
-        yield from task.baseline_requirements(run.baseline)
+        if run.task.name == task.name:
+            yield from task.baseline_requirements(run.baseline)
+    yield from recipe_requirements([run for run in planned if run.task.name == task.name])
+
+
+def _line(one: Requirement) -> str:
+    return f"  {one.role:<18}{one.what}: {one.path or f'missing; fix: {one.fix}'}"
 
 
 def _memory(planned: Sequence[Run]) -> Iterator[str]:
